@@ -1,0 +1,36 @@
+"""The package's errors: each also is the builtin a caller would expect to catch.
+
+On the command line every one of them ends as one line and exit code 2.
+"""
+
+
+class MitosamError(Exception):
+    """Base of all errors that tell a user what to change."""
+
+
+class InputError(MitosamError, ValueError):
+    """An image, mask, prompt or table that cannot be used as it is."""
+
+
+class InputNotFoundError(MitosamError, FileNotFoundError):
+    """A file or folder that was named and is not there."""
+
+
+class OutputExistsError(MitosamError, FileExistsError):
+    """A result that would be overwritten."""
+
+
+class StorageError(MitosamError, OSError):
+    """A disk that is full or cannot be written."""
+
+
+class SettingsError(MitosamError, ValueError):
+    """A setting that is unknown, out of range or contradicts another."""
+
+
+class ModelError(MitosamError, ValueError):
+    """Weights that are damaged, of another architecture, or for another base model."""
+
+
+class ModelNotFoundError(MitosamError, FileNotFoundError):
+    """Weights that are not on this machine."""
