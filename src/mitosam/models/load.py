@@ -32,8 +32,8 @@ def load_model(name_or_path: str | Path = EMBEDDED) -> Sam:
 
 def build_tiny() -> Sam:
     """The embedded architecture with weights not yet loaded."""
-    config = SamConfig(attn_implementation="sdpa")
-    config.mask_decoder_config._attn_implementation = "sdpa"
+    config = SamConfig(attn_implementation="eager")
+    config.mask_decoder_config._attn_implementation = "eager"
     with torch.device("cpu"):
         return Sam(
             architecture="vit_t",

@@ -17,11 +17,11 @@ from mitosam.data.oracle import (
     object_boxes,
     object_points,
     patch_box,
-    shake_boxes,
 )
 from mitosam.geometry import ModelFrame, Window
 from mitosam.models.sam import ModelPrompts
 from mitosam.prompts import Prompts
+from mitosam.training.jitter import random_points, shake_boxes
 from mitosam.training.settings import TrainingSettings
 
 PromptKind = Literal["patch_box", "object_box", "object_point"]
@@ -32,14 +32,25 @@ KINDS: tuple[PromptKind, ...] = ("patch_box", "object_box", "object_point")
 class TileExample:
     """One annotated tile.
 
-    `read_labels` gives instance ids at the tile's own pixels, each connected piece its own id;
-    `patches` are the windows, in tile pixels, that a patch box may stand for.
+    `read_labels` gives instance ids at the tile's own pixels, each connected piece its own id.
+    Training draws patches anywhere in the tile; validation takes `patches`, windows in tile pixels.
     """
 
     tile_px: int
+    patch_px: int
     read_embedding: Callable[[], Float16[np.ndarray, "C h w"]]
     read_labels: Callable[[], Int[np.ndarray, "tile_px tile_px"]]
     patches: tuple[Window, ...]
+
+
+def _random_patches(
+    example: TileExample, labels: Int[np.ndarray, "t t"], count: int, rng: np.random.Generator
+) -> list[Window]:
+    """Up to `count` patches with mitochondria, anywhere in the tile; a patch of its size is it."""
+    room = example.tile_px - example.patch_px + 1
+    corners = rng.integers(0, room, (count, 2)).tolist()
+    windows = [Window(y, x, example.patch_px, example.patch_px) for y, x in corners]
+    return [window for window in windows if window.cut(labels).any()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +93,7 @@ class PromptSampler:
         mix = self._settings.prompt_mix
         weights = np.array([mix.patch_box, mix.object_box, mix.object_point])
         counts = rng.multinomial(self._settings.prompts_per_tile, weights / weights.sum())
-        patches = [window for window in example.patches if window.cut(labels).any()]
+        patches = _random_patches(example, labels, int(counts[0]), rng)
         limits = (len(patches), num_objects, num_objects)
         return [
             self._group(kind, example, labels, patches, chosen, rng)
@@ -149,8 +160,14 @@ class PromptSampler:
         rng: np.random.Generator | None,
     ) -> Prompts:
         if kind == "object_point":
-            points = object_points(labels, chosen + 1, rng)[:, None]
-            return Prompts(points_xy=points, point_labels=np.ones(points.shape[:2], np.int64))
+            points = (
+                object_points(labels)[chosen]
+                if rng is None
+                else random_points(labels, chosen + 1, rng)
+            )
+            return Prompts(
+                points_xy=points[:, None], point_labels=np.ones((len(points), 1), np.int64)
+            )
         boxes = object_boxes(labels)[chosen]
         if rng is not None:
             boxes = shake_boxes(boxes, self._settings.object_jitter, labels.shape, rng)

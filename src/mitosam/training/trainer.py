@@ -177,7 +177,7 @@ class Trainer:
             for group in groups:
                 loss = self._loss(embedding, group)
                 (loss * (len(group.regions) / count)).backward()
-                total += float(loss) * len(group.regions)
+                total += float(loss.detach()) * len(group.regions)
                 num_prompts += len(group.regions)
         torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._settings.clip_norm)
         self._state.optimizer.step()
