@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from pathlib import Path
@@ -17,6 +18,8 @@ from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
 
 if TYPE_CHECKING:
     import tifffile
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -59,6 +62,9 @@ class _TiffReader:
             self._series = self.file.series[0]
         except READ_ERRORS as error:
             raise error if isinstance(error, InputError) else _damaged(path, error) from error
+        if len(self.file.series) > 1:
+            shapes = ", ".join(str(series.shape) for series in self.file.series[:4])
+            logger.warning("%s holds images of shapes %s; took the first", path, shapes)
         self.num_sections, self.shape_yx = _sections_and_shape(path, self._series)
         self.dtype = check_dtype(str(path), self._series.dtype)
         self._whole = self._map_contiguous()
