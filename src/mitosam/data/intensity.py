@@ -37,7 +37,8 @@ class Normalisation:
                     "images to 8 bit, or let the normalisation be measured on them"
                 )
             return np.asarray(section)
-        scaled = (section.astype(np.float64) - self.low) * (255 / (self.high - self.low))
+        wide = section.astype(np.result_type(section.dtype, np.float32))
+        scaled = (wide - self.low) * (255 / (self.high - self.low))
         return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
     def to_dict(self) -> dict[str, str]:

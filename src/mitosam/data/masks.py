@@ -56,11 +56,20 @@ class MaskSurvey:
         Binary masks give one id for each 8-connected component.
         """
         if self.coding == "binary":
-            return _components(mask != 0).astype(self.label_dtype)
+            return self._binary_labels(mask)
         if self.keeps_ids:
             return mask.astype(self.label_dtype)
         ids = np.searchsorted(self.values, mask.astype(np.int64)) + 1
         return np.where(mask == 0, 0, ids).astype(self.label_dtype)
+
+    def _binary_labels(self, mask: Shaped[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+        labels = _components(mask != 0)
+        if labels.max() > np.iinfo(self.label_dtype).max:
+            raise InputError(
+                f"a mask falls into {labels.max()} separate regions, so it looks like noise; "
+                "give masks in which mitochondria are filled"
+            )
+        return labels.astype(self.label_dtype)
 
 
 def detect_coding(volume: Volume) -> Coding:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mitosam.data.intensity import Normalisation, measure_normalisation, read_finite
 from mitosam.data.masks import Coding, MaskSurvey, survey_masks
+from mitosam.data.splits import split_halves
 from mitosam.errors import InputError, InputNotFoundError
 from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import ContentHash, Volume
@@ -150,6 +151,34 @@ def prepare_volume(
     )
     write_text(folder / INFO, info.model_dump_json(indent=2) + "\n")
     return PreparedVolume.open(folder)
+
+
+def prepare_halves(
+    images: Volume,
+    masks: Volume,
+    folder: Path,
+    *,
+    normalisation: Normalisation | None = None,
+    voxel_size_nm: tuple[float, float, float] | None = None,
+    name: str | None = None,
+    progress: Progress = SILENT,
+) -> tuple[PreparedVolume, PreparedVolume]:
+    """`folder`/left to train on and `folder`/right to report on, for one or two sections."""
+    halves = split_halves(images.shape_zyx[2])
+    left, right = (
+        prepare_volume(
+            images,
+            masks,
+            folder / side,
+            normalisation=normalisation,
+            voxel_size_nm=voxel_size_nm,
+            columns=columns,
+            name=f"{name or images.name} {side}",
+            progress=progress,
+        )
+        for side, columns in (("left", halves.left), ("right", halves.right))
+    )
+    return left, right
 
 
 @dataclass(frozen=True, slots=True)

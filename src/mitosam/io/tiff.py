@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from pathlib import Path
@@ -17,6 +18,8 @@ from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
 
 if TYPE_CHECKING:
     import tifffile
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -59,6 +62,9 @@ class _TiffReader:
             self._series = self.file.series[0]
         except READ_ERRORS as error:
             raise error if isinstance(error, InputError) else _damaged(path, error) from error
+        if len(self.file.series) > 1:
+            shapes = ", ".join(str(series.shape) for series in self.file.series[:4])
+            logger.warning("%s holds images of shapes %s; took the first", path, shapes)
         self.num_sections, self.shape_yx = _sections_and_shape(path, self._series)
         self.dtype = check_dtype(str(path), self._series.dtype)
         self._whole = self._map_contiguous()
@@ -76,8 +82,6 @@ class _TiffReader:
         except READ_ERRORS as error:
             raise _damaged(self.path, error, f", page {z + 1}") from error
         pixels = pixels.reshape(pixels.shape[-3:] if "S" in page.axes else pixels.shape[-2:])
-        if page.axes.startswith("S"):  # colours stored plane by plane
-            pixels = np.moveaxis(pixels, 0, -1)
         return to_grey(pixels, str(self.path)).astype(self.dtype, copy=False)
 
     def _map_contiguous(self) -> Shaped[np.ndarray, "z h w"] | None:
@@ -139,20 +143,28 @@ def _sections_and_shape(path: Path, series: tifffile.TiffPageSeries) -> tuple[in
     sizes = dict(zip(series.axes, series.shape, strict=True))
     if not {"Y", "X"} <= set(sizes):
         raise InputError(f"{path} has the axes {series.axes}; images need y and x")
+    if "S" in sizes and not series.axes.endswith("S"):
+        # tifffile writes a stack of 3 or 4 sections like this unless told otherwise
+        raise InputError(
+            f"{path} stores {sizes['S']} planes as colours; if they are sections, save them as a "
+            "grey stack (tifffile: photometric='minisblack'), else save the image as grey"
+        )
     if "S" in sizes:
         log_colour(str(path), sizes["S"])
-    others = {axis: n for axis, n in sizes.items() if axis not in "YXS" and n > 1}
+    pairs = zip(series.axes, series.shape, strict=True)  # an axis letter may come twice
+    others = [(axis, int(n)) for axis, n in pairs if axis not in "YXS" and n > 1]
     for axis, plural, way_out in (
         ("C", "channels", "save the EM channel alone (in Fiji: Image > Color > Split Channels)"),
         ("T", "timepoints", "save one timepoint, or a z stack"),
     ):
-        if axis in others:
+        num = next((n for found, n in others if found == axis), 1)
+        if num > 1:
             raise InputError(
-                f"{path} has {others[axis]} {plural} (axes {series.axes}); {way_out}; if these "
+                f"{path} has {num} {plural} (axes {series.axes}); {way_out}; if these "
                 "are sections, mark them as z (in Fiji: Image > Properties)"
             )
     if len(others) > 1:
         raise InputError(
             f"{path} has the axes {series.axes} of shape {series.shape}; save one z stack a file"
         )
-    return next(iter(others.values()), 1), (int(sizes["Y"]), int(sizes["X"]))
+    return others[0][1] if others else 1, (int(sizes["Y"]), int(sizes["X"]))

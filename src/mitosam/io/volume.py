@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,8 @@ READ_ERRORS: tuple[type[Exception], ...] = (
     TypeError,
     SyntaxError,  # Pillow's word for a PNG whose chunks are out of order
     MemoryError,
+    struct.error,
+    zlib.error,
 )
 """What the decoders raise on files that are cut short or damaged."""
 
