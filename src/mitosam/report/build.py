@@ -39,22 +39,28 @@ def render(report: Report) -> str:
     """The page as one HTML text."""
     from markupsafe import Markup
 
-    figures = {name: Markup(svg) for name, svg in _figures(report).items()}  # noqa: S704  ours
+    # Imported here: Matplotlib comes with it, and the command line must answer without.
+    from mitosam.report.figures import MAX_POINTS, draw_figures
+
+    paired = words.overall(report.differences)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
-            css=Markup(_template_text("report.css")),  # noqa: S704  ours
+            css=Markup(_template_text("report.css")),
             headline=words.headline(report),
+            lead=words.lead(report),
             verdicts=words.verdicts(report),
             tables=_tables(report),
             groups=_tables(report, all_patches=False),
-            figures=figures,
-            paired=[row.protocol for row in words.overall(report.differences)],
+            figures={name: Markup(svg) for name, svg in draw_figures(report).items()},
+            max_points=MAX_POINTS,
+            methods=[m for m in METHODS if any(row.method == m for row in report.summaries)],
+            paired=paired,
             gallery=_gallery(report),
             lost=[draw_case(case) for case in report.cases if case.why == "lost"],
-            num_lost=sum(row.dice.num_worse for row in words.overall(report.differences)),
+            num_lost=sum(row.iou.num_worse for row in paired),
         )
     )
 
@@ -110,21 +116,6 @@ def _gallery(report: Report) -> list[tuple[str, list[Picture]]]:
     return found
 
 
-def _figures(report: Report) -> dict[str, str]:
-    # Imported here: Matplotlib comes with it, and the command line must answer without.
-    from mitosam.report import figures
-
-    drawn = {}
-    if report.summaries:
-        drawn["methods"] = figures.methods_svg(report.summaries)
-        drawn["by_count"] = figures.by_count_svg(report.summaries)
-    for row in words.overall(report.differences):
-        drawn[f"pairs-{row.protocol}"] = figures.pairs_svg(report.scores, row.protocol)
-    if report.curve:
-        drawn["training"] = figures.training_svg(report.curve)
-    return drawn
-
-
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -142,7 +133,10 @@ def _environment() -> Environment:
         percent=words.percent,
     )
     environment.globals.update(
-        method_titles=words.METHOD_TITLES, protocol_titles=words.PROTOCOL_TITLES
+        method_titles=words.METHOD_TITLES,
+        protocol_titles=words.PROTOCOL_TITLES,
+        noun_of=words.noun_of,
+        plural=words.plural,
     )
     return environment
 

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Score, pair_scores
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
 from mitosam.report import ink
-from mitosam.report.content import CurvePoint
-from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, number
+from mitosam.report.content import CurvePoint, Report
+from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
 
 MAX_POINTS = 1500
 
@@ -39,40 +40,62 @@ _GROUP_LABELS: dict[Group, str] = {
 }
 
 
+def draw_figures(report: Report) -> dict[str, str]:
+    """Every figure that the report has numbers for, by name."""
+    drawn = {}
+    with ink.page_style():
+        if report.summaries:
+            drawn["methods"] = methods_svg(report.summaries)
+            drawn["by_count"] = by_count_svg(report.summaries)
+        for row in overall(report.differences):
+            drawn[f"pairs-{row.protocol}"] = pairs_svg(report.scores, row.protocol)
+        if report.curve:
+            drawn["training"] = training_svg(report.curve)
+    return drawn
+
+
 def methods_svg(summaries: Sequence[SummaryRow]) -> str:
     """Mean Dice and IoU with their intervals: a row for each protocol, a line for each method."""
-    protocols = _protocols(summaries)
-    figure, axes = ink.new_figure(0.45 + 1.35 * len(protocols), len(protocols), 2)
-    for row, protocol in zip(axes, protocols, strict=True):
-        own = [s for s in summaries if s.protocol == protocol and s.group == "all"]
-        for axis, metric in zip(row, ("Dice", "IoU"), strict=True):
+    rows = [row for row in summaries if row.group == "all"]
+    protocols = _protocols(rows)
+    figure, axes = ink.new_figure(0.3 + 1.4 * len(protocols), len(protocols), 2)
+    for pair, protocol in zip(axes, protocols, strict=True):
+        own = [row for row in rows if row.protocol == protocol]
+        for axis, metric in zip(pair, ("Dice", "IoU"), strict=True):
             axis.set_title(f"{PROTOCOL_TITLES[protocol]}, mean {metric}")
-            _draw_methods(axis, own, metric)
-        row[1].set_yticklabels([])
+            _draw_methods(axis, own, metric, _axis_start(rows))
+        pair[1].set_yticklabels([])
     return ink.to_svg(figure, "methods")
 
 
-def _draw_methods(axis: Axes, rows: Sequence[SummaryRow], metric: str) -> None:
+def _draw_methods(axis: Axes, rows: Sequence[SummaryRow], metric: str, low: float) -> None:
     ordered = sorted(rows, key=lambda row: METHODS.index(row.method), reverse=True)
     for height, row in enumerate(ordered):
         statistic = _statistic(row, metric)
         colour = _COLOURS[row.method]
-        axis.hlines(height, statistic.interval.low, statistic.interval.high, colour, lw=2.2)
-        axis.plot(statistic.mean, height, _MARKERS[row.method], color=colour, ms=7)
+        bounds = (statistic.interval.low, statistic.interval.high)
+        axis.plot(bounds, (height, height), color=colour, lw=9, alpha=0.3, solid_capstyle="butt")
+        axis.plot(statistic.mean, height, _MARKERS[row.method], color=colour, ms=4.5)
         axis.annotate(
             number(statistic.mean),
-            (statistic.mean, height),
-            (0, 7),
+            (np.nanmax([statistic.mean, statistic.interval.high]), height),
+            (8, 0),
             textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
+            va="center",
             weight="bold" if row.method == "tuned" else "normal",
         )
     axis.set_yticks(range(len(ordered)), [METHOD_TITLES[row.method] for row in ordered])
-    axis.set_ylim(-0.5, len(ordered) - 0.2)
-    axis.set_xlim(0, 1.03)
+    axis.set_ylim(-0.6, len(ordered) - 0.4)
+    axis.set_xlim(low, 1 + 0.12 * (1 - low))  # room for the last number
+    axis.set_xticks([tick for tick in np.arange(0, 11) / 10 if tick >= low])
     axis.grid(axis="x")
     axis.spines["left"].set_visible(False)
+
+
+def _axis_start(summaries: Sequence[SummaryRow]) -> float:
+    """A tenth below everything that is drawn, the same for all panels."""
+    ends = [(row.iou.mean, row.iou.interval.low) for row in summaries]  # IoU never exceeds Dice
+    return max(0.0, float(np.floor(np.nanmin(ends) * 10 - 0.5) / 10))
 
 
 def by_count_svg(summaries: Sequence[SummaryRow]) -> str:
@@ -139,8 +162,10 @@ def _draw_scatter(
     if len(base) > MAX_POINTS:
         shown = np.random.default_rng(0).choice(len(base), MAX_POINTS, replace=False)
     axis.plot([0, 1], [0, 1], color=ink.MUTED, lw=1)
-    axis.scatter(base[shown], tuned[shown], s=12, color=ink.TUNED, alpha=0.35, lw=0)
-    axis.text(0.04, 0.96, "tuned is better", va="top", color=ink.MUTED)
+    for better, colour in ((True, ink.TUNED), (False, ink.BASE)):
+        chosen = shown[(tuned[shown] >= base[shown]) == better]
+        axis.scatter(base[chosen], tuned[chosen], s=13, color=colour, alpha=0.45, lw=0)
+    axis.text(0.03, 0.97, "tuned is better", va="top", color=ink.MUTED)
     axis.text(0.97, 0.04, "base is better", ha="right", color=ink.MUTED)
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axis.set(xlabel="IoU of the base model", ylabel="IoU of the tuned model")
@@ -159,7 +184,7 @@ def _draw_differences(axis: Axes, gains: Float[np.ndarray, " n"]) -> None:
     axis.bar(middles, counts, width=0.88 * np.diff(edges), color=colours)
     axis.axvline(0, color=ink.MUTED, lw=1)
     axis.set(xlabel="change of IoU by tuning", ylabel="how many", xlim=(-reach, reach))
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_title("How far tuning moved them")
     axis.grid(axis="y")
 

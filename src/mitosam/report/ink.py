@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Final
+from contextlib import AbstractContextManager
+from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 TEXT: Final = "#000001"
@@ -34,7 +34,7 @@ _VARIABLES: Final = {
 
 WIDTH_IN: Final = 8.6  # the page's column; with 9.5 pt the type matches the text around it
 
-_STYLE: Final = {
+_STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mitosam",
     "font.family": "sans-serif",
@@ -64,16 +64,23 @@ _STYLE: Final = {
     "ytick.major.size": 0,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.05,
+    "figure.constrained_layout.hspace": 0.06,
+    "figure.constrained_layout.h_pad": 0.09,
 }
+
+
+def page_style() -> AbstractContextManager[None]:
+    """While it is open, figures are made and drawn in the page's style."""
+    return mpl.rc_context(_STYLE)
 
 
 def new_figure(
     height_in: float, rows: int, columns: int, **ratios: list[float]
 ) -> tuple[Figure, list[list[Axes]]]:
     """An empty figure as wide as the page's column, and its axes by row and column."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="none")
-        axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=dict(ratios))
+    figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="none")
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=dict(ratios))
     for axis in axes.flat:
         axis.set_facecolor("none")
     return figure, [list(row) for row in axes]
@@ -85,8 +92,7 @@ def to_svg(figure: Figure, name: str) -> str:
     Its type is left to the page's style sheet.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     for pattern, replacement in (
         (r"\A.*?(?=<svg)", ""),  # the XML and DTD lines

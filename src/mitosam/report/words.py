@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from mitosam.evaluation.bootstrap import Interval
@@ -40,14 +41,15 @@ _SHORT: dict[Outcome, str] = {
     "hurt": "tuning made it worse",
     "unclear": "tuning made no clear difference",
 }
+_MODELS: tuple[Method, ...] = ("base", "tuned")
 _RIVALS: tuple[Method, ...] = ("filled box", "inscribed ellipse")
 
 
 def number(value: float, digits: int = 3) -> str:
     """A score with a true minus sign, or a dash where there is none.
 
-    >>> number(0.5), number(-0.25, 2), number(float("nan"))
-    ('0.500', '−0.25', '–')
+    >>> number(0.5), number(0.25, 2), number(-0.0001)
+    ('0.500', '0.25', '0.000')
     """
     if math.isnan(value):
         return MISSING
@@ -58,8 +60,8 @@ def number(value: float, digits: int = 3) -> str:
 def signed(value: float, digits: int = 3) -> str:
     """A difference, with its sign where it has one.
 
-    >>> signed(0.5), signed(-0.25), signed(0.0)
-    ('+0.500', '−0.250', '0.000')
+    >>> signed(0.5), signed(0.0)
+    ('+0.500', '0.000')
     """
     text = number(value, digits)
     return f"+{text}" if value > 0 and float(text) > 0 else text
@@ -68,8 +70,8 @@ def signed(value: float, digits: int = 3) -> str:
 def interval(bounds: Interval) -> str:
     """Both ends, or a dash where there are none.
 
-    >>> interval(Interval(low=-0.01, high=0.2, resampled="sections"))
-    '−0.010 to 0.200'
+    >>> interval(Interval(low=0.01, high=0.2, resampled="sections"))
+    '0.010 to 0.200'
     """
     return MISSING if math.isnan(bounds.low) else f"{number(bounds.low)} to {number(bounds.high)}"
 
@@ -118,12 +120,30 @@ def headline(report: Report) -> str:
     return _sentence("; ".join(parts))
 
 
-def verdicts(report: Report) -> list[str]:
-    """A few plain sentences for each protocol."""
-    texts = [_verdict(row, report.summaries) for row in overall(report.differences)]
-    paired = {row.protocol for row in report.differences}
-    alone = [row for row in report.summaries if row.group == "all" and row.protocol not in paired]
-    return texts + [_alone(row) for row in alone if row.method in ("base", "tuned")]
+def lead(report: Report) -> str:
+    """What tuning gained, with its interval, in a sentence for each protocol."""
+    changes = [_change(row, _means(report, row.protocol)) for row in overall(report.differences)]
+    if changes:
+        return " ".join(changes)
+    alone = [row for row in report.summaries if row.group == "all" and row.method in _MODELS]
+    return " ".join(_alone(row) for row in alone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One protocol at a glance."""
+
+    title: str
+    base: float
+    tuned: float
+    """Mean Dice of both models."""
+    dice: Difference
+    sentences: tuple[str, ...]
+
+
+def verdicts(report: Report) -> list[Verdict]:
+    """One for each protocol in which both models were scored."""
+    return [_verdict(row, _means(report, row.protocol)) for row in overall(report.differences)]
 
 
 def overall(rows: Sequence[PairedDifference]) -> list[PairedDifference]:
@@ -136,31 +156,42 @@ def noun_of(protocol: Protocol) -> str:
     return "patch" if protocol == "patch-box" else "mitochondrion"
 
 
-def _verdict(row: PairedDifference, summaries: Sequence[SummaryRow]) -> str:
-    means = {
-        summary.method: summary
-        for summary in summaries
-        if summary.protocol == row.protocol and summary.group == "all"
+def _means(report: Report, protocol: Protocol) -> dict[Method, SummaryRow]:
+    return {
+        row.method: row
+        for row in report.summaries
+        if row.protocol == protocol and row.group == "all"
     }
-    return " ".join([*_change(row, means), *_beside_rivals(means)])
 
 
-def _change(row: PairedDifference, means: dict[Method, SummaryRow]) -> list[str]:
-    base, tuned = means["base"], means["tuned"]
-    verb = {"helped": "rose", "hurt": "fell", "unclear": "went"}[outcome_of(row.dice)]
-    return [
-        f"{PROTOCOL_TITLES[row.protocol]}: mean Dice {verb} from {number(base.dice.mean)} to "
-        f"{number(tuned.dice.mean)}, a change of {signed(row.dice.mean)} "
-        f"({_interval_words(row.dice.interval)}); mean IoU {_went(row)} from "
-        f"{number(base.iou.mean)} to {number(tuned.iou.mean)}.",
-        f"Of {plural(row.num_pairs, noun_of(row.protocol))}, the tuned model did better on "
-        f"{percent(row.dice.share_improved)} and worse on "
-        f"{percent(row.dice.num_worse / row.num_pairs)}.",
-    ]
+def _change(row: PairedDifference, means: dict[Method, SummaryRow]) -> str:
+    base, tuned = means["base"].dice.mean, means["tuned"].dice.mean
+    given = f"With {PROTOCOL_TITLES[row.protocol].lower()},"
+    came = f"from {number(base)} to {number(tuned)}"
+    bounds = _interval_words(row.dice.interval)
+    outcome = outcome_of(row.dice)
+    if outcome == "unclear":
+        return f"{given} mean Dice went {came}, a change of {signed(row.dice.mean)} ({bounds})."
+    verb = "rose" if outcome == "helped" else "fell"
+    return f"{given} mean Dice {verb} {came}, by {number(abs(row.dice.mean))} ({bounds})."
 
 
-def _went(row: PairedDifference) -> str:
-    return {"helped": "rose", "hurt": "fell", "unclear": "went"}[outcome_of(row.iou)]
+def _verdict(row: PairedDifference, means: dict[Method, SummaryRow]) -> Verdict:
+    return Verdict(
+        title=PROTOCOL_TITLES[row.protocol],
+        base=means["base"].dice.mean,
+        tuned=means["tuned"].dice.mean,
+        dice=row.dice,
+        sentences=(
+            f"IoU went from {number(means['base'].iou.mean)} to "
+            f"{number(means['tuned'].iou.mean)} ({signed(row.iou.mean)}, "
+            f"{_interval_words(row.iou.interval)}).",
+            f"Of {plural(row.num_pairs, noun_of(row.protocol))}, "
+            f"{percent(row.dice.share_improved)} improved and "
+            f"{percent(row.dice.num_worse / row.num_pairs)} got worse.",
+            *_beside_rivals(means),
+        ),
+    )
 
 
 def _interval_words(bounds: Interval) -> str:
@@ -177,18 +208,18 @@ def _beside_rivals(means: dict[Method, SummaryRow]) -> list[str]:
     named = " and ".join(f"the {row.method} {number(row.dice.mean)}" for row in rivals)
     best = max(rivals, key=lambda row: row.dice.mean)
     if means["tuned"].dice.mean > best.dice.mean:
-        return [f"Without any model {named}; the tuned model is above."]
+        return [f"Dice without any model: {named}; the tuned model is above."]
     return [
-        f"Without any model {named}: the tuned model does not pass the {best.method}, "
+        f"Dice without any model: {named}; the tuned model does not pass the {best.method}, "
         "so here the prompt does most of the work."
     ]
 
 
 def _alone(row: SummaryRow) -> str:
     return (
-        f"{PROTOCOL_TITLES[row.protocol]}: the {row.method} model reached a mean Dice of "
-        f"{number(row.dice.mean)} ({_interval_words(row.dice.interval)}) and a mean IoU of "
-        f"{number(row.iou.mean)} on {plural(row.count, noun_of(row.protocol))}."
+        f"With {PROTOCOL_TITLES[row.protocol].lower()}, the {row.method} model reached a mean "
+        f"Dice of {number(row.dice.mean)} ({_interval_words(row.dice.interval)}) on "
+        f"{plural(row.count, noun_of(row.protocol))}."
     )
 
 
