@@ -32,13 +32,15 @@ _MASK_DECODER = [
     ("mask_decoder.output_upscaling.0", "mask_decoder.upscale_conv1"),
     ("mask_decoder.output_upscaling.1", "mask_decoder.upscale_layer_norm"),
     ("mask_decoder.output_upscaling.3", "mask_decoder.upscale_conv2"),
-    ("mask_decoder.output_hypernetworks_mlps.#.layers.0", "mask_decoder.output_hypernetworks_mlps.#.proj_in"),
-    ("mask_decoder.output_hypernetworks_mlps.#.layers.1", "mask_decoder.output_hypernetworks_mlps.#.layers.0"),
-    ("mask_decoder.output_hypernetworks_mlps.#.layers.2", "mask_decoder.output_hypernetworks_mlps.#.proj_out"),
-    ("mask_decoder.iou_prediction_head.layers.0", "mask_decoder.iou_prediction_head.proj_in"),
-    ("mask_decoder.iou_prediction_head.layers.1", "mask_decoder.iou_prediction_head.layers.0"),
-    ("mask_decoder.iou_prediction_head.layers.2", "mask_decoder.iou_prediction_head.proj_out"),
-]  # fmt: skip
+] + [
+    (f"mask_decoder.{head}.{original}", f"mask_decoder.{head}.{ours}")
+    for head in ("output_hypernetworks_mlps.#", "iou_prediction_head")
+    for original, ours in (
+        ("layers.0", "proj_in"),
+        ("layers.1", "layers.0"),
+        ("layers.2", "proj_out"),
+    )
+]
 _VIT_ENCODER = [
     ("image_encoder.patch_embed.proj", "vision_encoder.patch_embed.projection"),
     ("image_encoder.blocks.#.norm#", "vision_encoder.layers.#.layer_norm#"),
@@ -51,7 +53,7 @@ _VIT_ENCODER = [
 ]
 _TINY_ENCODER = [("image_encoder", "vision_encoder")]
 _POSITION = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
-_POSITION_TWICE = (
+POSITION_TWICE = (
     "shared_image_embedding.positional_embedding",
     "prompt_encoder.shared_embedding.positional_embedding",
 )
@@ -63,17 +65,17 @@ def transformers_names(original: Mapping[str, Array]) -> dict[str, Array]:
     renamed = {_rename(name, rules): array for name, array in original.items()}
     if _POSITION in renamed:
         position = renamed.pop(_POSITION)
-        renamed |= dict.fromkeys(_POSITION_TWICE, position)
+        renamed |= dict.fromkeys(POSITION_TWICE, position)
     return renamed
 
 
 def original_names(weights: Mapping[str, Array]) -> dict[str, Array]:
     """The same weights under segment-anything's names, the inverse of `transformers_names`."""
     rules = [(theirs, ours) for ours, theirs in _rules(is_tiny=is_tiny_vit(weights))]
-    kept = {name: array for name, array in weights.items() if name != _POSITION_TWICE[1]}
+    kept = {name: array for name, array in weights.items() if name != POSITION_TWICE[1]}
     renamed = {_rename(name, rules): array for name, array in kept.items()}
-    if _POSITION_TWICE[0] in renamed:
-        renamed[_POSITION] = renamed.pop(_POSITION_TWICE[0])
+    if POSITION_TWICE[0] in renamed:
+        renamed[_POSITION] = renamed.pop(POSITION_TWICE[0])
     return renamed
 
 
@@ -87,6 +89,27 @@ def is_original(names: Mapping[str, Array]) -> bool:
     return any(name.startswith("image_encoder.") for name in names)
 
 
+def without_classifier(weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The weights without TinyViT's classifier, which MobileSAM's checkpoint carries unused."""
+    return {name: array for name, array in weights.items() if not name.startswith(_CLASSIFIER)}
+
+
+def with_classifier(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with a classifier of zeros, which MobileSAM's code asks for and never uses."""
+    channels = weights["image_encoder.neck.0.weight"].shape[1]
+    return {
+        **weights,
+        "image_encoder.norm_head.weight": torch.ones(channels),
+        "image_encoder.norm_head.bias": torch.zeros(channels),
+        "image_encoder.head.weight": torch.zeros(_NUM_CLASSES, channels),
+        "image_encoder.head.bias": torch.zeros(_NUM_CLASSES),
+    }
+
+
+_NUM_CLASSES = 1000
+_CLASSIFIER = ("image_encoder.head.", "image_encoder.norm_head.")
+
+
 def _rules(*, is_tiny: bool) -> list[tuple[str, str]]:
     return _PROMPT_ENCODER + _MASK_DECODER + (_TINY_ENCODER if is_tiny else _VIT_ENCODER)
 
@@ -96,8 +119,9 @@ def _rename(name: str, rules: list[tuple[str, str]]) -> str:
         pattern = "^" + re.escape(source).replace(r"\#", r"(\d+)") + r"(?=\.|$)"
         match = re.match(pattern, name)
         if match:
-            groups = iter(match.groups())
-            return re.sub("#", lambda _: next(groups), target) + name[match.end() :]
+            for number in match.groups():
+                target = target.replace("#", number, 1)
+            return target + name[match.end() :]
     return name
 
 

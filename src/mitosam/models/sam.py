@@ -70,7 +70,9 @@ class DecodedMasks:
 class Sam(nn.Module):
     """SAM's three parts under transformers' names, whichever encoder it has.
 
-    `architecture` is "vit_t" or "sam"; `config` is what is needed to build it again.
+    `architecture` is "vit_t" or "sam"; `config` is what is needed to build it again; `name` is
+    what the user called it. `weights_hash` says which weights were loaded and is the base model's
+    identity: training, or applying a tuned part, does not change it.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Sam(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.precision: Precision = "fp32"
+        self.name = architecture
+        self.weights_hash = ""
         self._image_position: Tensor | None = None
 
     @property

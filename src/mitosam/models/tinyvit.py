@@ -207,6 +207,7 @@ class WindowAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
+        self.offset_indices: Tensor
         indices = offset_indices(window_size)
         self.attention_biases = nn.Parameter(torch.zeros(num_heads, int(indices.max()) + 1))
         self.register_buffer("offset_indices", indices, persistent=False)
