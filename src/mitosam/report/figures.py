@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Score, pair_scores
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
 from mitosam.report import ink
-from mitosam.report.content import CurvePoint, Report
+from mitosam.report.content import Report
+from mitosam.training.curve import CurvePoint
 from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
 
 MAX_POINTS = 1500
