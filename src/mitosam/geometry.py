@@ -38,7 +38,7 @@ class Window:
     def cut(
         self, section: Shaped[np.ndarray, "height width"], *, fill: float = 0
     ) -> Shaped[np.ndarray, "h w"]:
-        """This window of the section; what lies past the section's edges is `fill`."""
+        """The section inside this window; what lies past the section's edges is `fill`."""
         inside = section[self.y : self.y + self.height, self.x : self.x + self.width]
         missing = (self.height - inside.shape[0], self.width - inside.shape[1])
         if missing == (0, 0):
@@ -169,11 +169,11 @@ class ModelFrame:
 
     def to_model_xy(self, coordinates_xy: Floats) -> Floats:
         """Section XY to model XY; the last axis holds x, y or x0, y0, x1, y1."""
-        return (coordinates_xy - self._offset(coordinates_xy)) * self.scale  # type: ignore[return-value]
+        return (coordinates_xy - self._offset(coordinates_xy)) * self.scale  # type: ignore[no-any-return]
 
     def to_section_xy(self, coordinates_xy: Floats) -> Floats:
         """Model XY to section XY, the inverse of `to_model_xy`."""
-        return coordinates_xy / self.scale + self._offset(coordinates_xy)  # type: ignore[return-value]
+        return coordinates_xy / self.scale + self._offset(coordinates_xy)  # type: ignore[no-any-return]
 
     def _offset(self, coordinates_xy: Floats) -> Float[np.ndarray, " k"]:
         y, x = self.origin_yx

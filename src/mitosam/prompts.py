@@ -79,5 +79,5 @@ def _check_box(box: Float[np.ndarray, " 4"], height: int, width: int) -> None:
     shown = f"x0={x0:g}, y0={y0:g}, x1={x1:g}, y1={y1:g}"
     if not (x0 < x1 and y0 < y1):
         raise InputError(f"a box needs x0 < x1 and y0 < y1, got {shown}")
-    if not (0 <= x0 and x1 <= width and 0 <= y0 and y1 <= height):
+    if min(x0, y0) < 0 or x1 > width or y1 > height:
         raise InputError(f"boxes must lie inside the {width} x {height} px section, got {shown}")

@@ -1,0 +1,1 @@
+"""From images and masks to patches, prompts from the truth, and honest splits."""

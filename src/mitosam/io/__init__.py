@@ -1,0 +1,1 @@
+"""Files in and out: one file a format; a `Volume` is read one section at a time."""

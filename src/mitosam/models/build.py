@@ -51,7 +51,8 @@ def _assemble(
     architecture: str, saved: dict[str, Any], encoder: nn.Module, config: SamConfig
 ) -> Sam:
     decoder = SamMaskDecoderConfig(**_copied(config.mask_decoder_config))
-    decoder._attn_implementation = "sdpa"
+    # Eager: with a handful of tokens the fused kernel is slower, above all backwards.
+    decoder._attn_implementation = "eager"
     return Sam(
         architecture=architecture,
         config=saved,

@@ -1,0 +1,94 @@
+"""Single PNG and JPEG images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from mitosam.errors import InputError
+from mitosam.io.grey import log_colour, to_grey
+from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+_DTYPES = {"1": "bool", "I;16": "uint16", "I;16B": "uint16", "I": "int32", "F": "float32"}
+_COLOURS = {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "YCbCr": 3, "PA": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class RasterHeader:
+    """What an image's first bytes tell: its size, dtype, and Pillow's name of its pixel kind."""
+
+    shape_yx: tuple[int, int]
+    dtype: np.dtype[Any]
+    mode: str
+
+    @property
+    def num_channels(self) -> int:
+        """Values a pixel in the file."""
+        return _COLOURS.get(self.mode, 1)
+
+
+def read_header(path: Path) -> RasterHeader:
+    """Size and dtype of an image without decoding its pixels."""
+    import imageio.v3 as iio
+
+    with _readable(path):
+        metadata = iio.immeta(path, plugin="pillow")
+    width, height = metadata["shape"]  # Pillow's size: x first
+    mode = str(metadata["mode"])
+    dtype = check_dtype(str(path), np.dtype(_DTYPES.get(mode, "uint8")))
+    return RasterHeader((int(height), int(width)), dtype, mode)
+
+
+def read_raster(path: Path) -> Shaped[np.ndarray, "h w"]:
+    """An image's grey values; a palette image gives its indices, which is how masks use them."""
+    import imageio.v3 as iio
+
+    header = read_header(path)
+    as_is = {"P": "P", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}.get(header.mode)
+    with _readable(path):
+        pixels = np.asarray(iio.imread(path, plugin="pillow", index=0, mode=as_is))
+    return to_grey(pixels, str(path)).astype(header.dtype, copy=False)
+
+
+def open_raster(path: Path) -> Volume:
+    """A PNG or JPEG as a volume of one section."""
+    header = read_header(path)
+    if header.num_channels > 2:
+        log_colour(str(path), header.num_channels)
+    return Volume(
+        name=path.stem,
+        shape_zyx=(1, *header.shape_yx),
+        dtype=header.dtype,
+        section_names=(path.name,),
+        read_section=lambda _: read_raster(path),
+        named=True,
+    )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn a decoder's complaint into ours, and let EM's large sections through."""
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # its default, 89 megapixels, guards web servers; EM is larger
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    except READ_ERRORS as error:
+        raise InputError(
+            f"{path} is not a whole PNG or JPEG image ({str(error) or type(error).__name__}); "
+            "copy it again from its source"
+        ) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

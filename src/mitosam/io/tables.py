@@ -1,0 +1,77 @@
+"""Rows of results as CSV, and anything as JSON: whole files or none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mitosam.storage import write_text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def write_csv(path: Path, rows: Sequence[DataclassInstance]) -> None:
+    """One line for each dataclass; a dataclass inside becomes columns `outer_inner`.
+
+    NaN and None are empty cells. Without rows the file is empty.
+    """
+    text = io.StringIO()
+    table = [_flat(row) for row in rows]
+    if table:
+        writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    write_text(path, text.getvalue())
+
+
+def _flat(row: DataclassInstance, prefix: str = "") -> dict[str, Any]:
+    """Cells by column, in the order of the fields."""
+    cells: dict[str, Any] = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            cells |= _flat(value, f"{prefix}{field.name}_")
+        else:
+            missing = value is None or (isinstance(value, float) and math.isnan(value))
+            cells[prefix + field.name] = "" if missing else value
+    return cells
+
+
+def write_json(path: Path, obj: object) -> None:
+    """`obj` as JSON; dataclasses become objects, and NaN and infinities become null."""
+    text = json.dumps(plain(obj), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def plain(obj: object) -> Any:  # noqa: ANN401
+    """`obj` made of what JSON knows.
+
+    >>> plain({"dice": float("nan"), "shape": (2, 3)})
+    {'dice': None, 'shape': [2, 3]}
+    """
+    if obj is None or isinstance(obj, str | bool | int):
+        return obj
+    if isinstance(obj, float | np.floating):
+        return float(obj) if math.isfinite(obj) else None
+    if isinstance(obj, np.generic | np.ndarray):
+        return plain(obj.tolist())
+    if is_dataclass(obj) and not isinstance(obj, type):
+        return {field.name: plain(getattr(obj, field.name)) for field in fields(obj)}
+    if isinstance(obj, Mapping):
+        return {str(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple | set | frozenset):
+        return [
+            plain(value) for value in (sorted(obj) if isinstance(obj, set | frozenset) else obj)
+        ]
+    if isinstance(obj, Path):
+        return str(obj)
+    raise TypeError(f"{type(obj).__name__} has no form in JSON")
