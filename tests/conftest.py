@@ -1,9 +1,16 @@
-"""What all tests share."""
-
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 # A deadline would time the machine, not the code.
 settings.register_profile("mitosam", deadline=None)
 settings.load_profile("mitosam")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def embeddings_go_to_a_folder_of_the_tests(tmp_path_factory):
+    """Leave the user's own cache alone, also in the commands that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MITOSAM_CACHE", str(tmp_path_factory.mktemp("embeddings")))
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,3 +93,29 @@ def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its name once the block ends without an error.
+
+    Raises
+    ------
+    OutputExistsError
+        `folder` holds something already.
+    StorageError
+        The disk is full or cannot be written.
+    """
+    require_new_folder(folder)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno not in _DISK_ERRNOS:
+            raise
+        raise _storage_error(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

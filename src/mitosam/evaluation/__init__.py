@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: scores, their rivals, their intervals and their summaries."""

@@ -1,0 +1,1 @@
+"""Masks for prompts on images and sections of any size."""

@@ -1,0 +1,1 @@
+"""Promptable models: loading, encoding, decoding, and the files they are kept in."""

@@ -1,0 +1,1 @@
+"""The result for people: one self-contained page, and the same numbers as tables."""

@@ -1,0 +1,55 @@
+# mitosam: `make` lists what can be made. The environment lives in .venv and is made once.
+#
+# On Linux, pip takes PyTorch's CUDA build (several GB) unless told otherwise. For the CPU build:
+#   make env TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+PYTEST_ARGS ?= -n 2
+
+BIN := .venv/bin
+ENV := .venv/.complete
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check results bench docs clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(ENV) ## make the environment in .venv (every target does this when it is needed)
+
+$(ENV): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mitosam needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "making the environment in .venv (about a minute, plus downloads)"
+	@"$(PYTHON)" -m venv .venv
+	@$(PIP_INSTALL) pip
+	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@$(PIP_INSTALL) --editable . --group dev
+	@touch $@
+
+demo: $(ENV) ## the whole job on embedded data: demo/report.html in a few minutes
+	$(BIN)/mitosam demo --out demo
+
+# Two workers of one thread each: the models of the tests are too small to gain from more.
+test: check ## the checks, then every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(ENV) ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+results: $(ENV) ## docs/results from the real data of ../shared/data (long)
+	$(BIN)/python scripts/make_results.py
+
+bench: $(ENV) ## time and memory of the naive recipe against ours
+	$(BIN)/python benchmarks/run.py
+
+docs: $(ENV) ## write docs/settings.md and docs/cli.md anew from the code
+	$(BIN)/python scripts/make_docs.py
+
+clean: ## remove the environment and what was made, but no runs
+	rm -rf .venv dist build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

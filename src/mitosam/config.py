@@ -1,0 +1,154 @@
+"""A run's settings: the sections that their owners define, presets, and TOML in and out."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mitosam.data.settings import DataSettings
+from mitosam.data.splits import SplitSettings
+from mitosam.embeddings import CacheSettings
+from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.evaluation.settings import EvaluationSettings
+from mitosam.models.settings import ModelSettings
+from mitosam.training.settings import TrainingSettings
+
+PRESETS = ("default", "paper")
+
+
+class RunSettings(BaseModel):
+    """Everything that describes a run, but for the files it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    seed: int = Field(default=0, ge=0)
+    """Everything random follows from this number."""
+    model: ModelSettings = ModelSettings()
+    """The base model."""
+    data: DataSettings = DataSettings()
+    """Patches and tiles."""
+    split: SplitSettings = SplitSettings()
+    """Which sections train, validate and test."""
+    training: TrainingSettings = TrainingSettings()
+    """How the model is taught."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How it is scored."""
+    cache: CacheSettings = CacheSettings()
+    """Where image embeddings are kept between runs."""
+
+    def to_toml(self) -> str:
+        """The settings as TOML; unset values are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def resolve_settings(
+    *,
+    preset: str = "default",
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> RunSettings:
+    """Settings from a preset, then a TOML file, then `values`, then `section.name=value` texts.
+
+    Each later source replaces what an earlier one says.
+
+    Raises
+    ------
+    SettingsError
+        A setting is unknown or out of range.
+    """
+    merged = _read_preset(preset)
+    if file is not None:
+        merged = _merge(merged, _read_toml(file))
+    merged = _merge(merged, dict(values or {}))
+    for override in overrides:
+        merged = _merge(merged, _parse_override(override))
+    return validate_settings(merged)
+
+
+def validate_settings(values: Mapping[str, Any]) -> RunSettings:
+    """The settings, or a SettingsError that names the first that does not fit."""
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(
+                f"{name} is not a setting; see docs/settings.md or `mitosam info --settings`"
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {message}, got {first['input']!r}") from error
+
+
+def read_settings(path: Path) -> RunSettings:
+    """The settings a run was made with."""
+    return validate_settings(_read_toml(path))
+
+
+def changed_settings(before: RunSettings, after: RunSettings) -> list[str]:
+    """The settings that differ and matter to the result, as "name: before -> after"."""
+    flat_before, flat_after = (
+        _flatten(settings.model_dump(mode="json", exclude={"cache"}))
+        for settings in (before, after)
+    )
+    return [
+        f"{name}: {flat_before[name]} -> {flat_after[name]}"
+        for name in flat_before
+        if flat_before[name] != flat_after[name]
+    ]
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise SettingsError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    text = resources.files("mitosam").joinpath(f"presets/{name}.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{path} does not exist") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path} is not a TOML file: {error}") from error
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set needs section.name=value, got {text!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    nested: Any = parsed
+    for part in reversed(name.strip().split(".")):
+        nested = {part: nested}
+    assert isinstance(nested, dict)
+    return nested
+
+
+def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for name, value in second.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merge(merged[name], value) if both else value
+    return merged
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

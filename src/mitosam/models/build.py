@@ -1,0 +1,69 @@
+"""Models of a given shape, with weights not yet loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, SamConfig
+from transformers.models.sam.configuration_sam import SamMaskDecoderConfig, SamVisionConfig
+from transformers.models.sam.modeling_sam import (
+    SamMaskDecoder,
+    SamPositionalEmbedding,
+    SamPromptEncoder,
+    SamVisionEncoder,
+)
+
+from mitosam.models.sam import Sam
+from mitosam.models.tinyvit import TinyViT, TinyViTConfig
+from mitosam.models.vit import use_chunked_attention
+
+# segment-anything's, where transformers' default is 1e-6.
+DECODER_NORM_EPS = 1e-5
+
+
+def default_config() -> SamConfig:
+    """The prompt encoder and mask decoder that all published SAMs share."""
+    return SamConfig(mask_decoder_config=SamMaskDecoderConfig(layer_norm_eps=DECODER_NORM_EPS))
+
+
+def build_tiny(encoder: TinyViTConfig | None = None, config: SamConfig | None = None) -> Sam:
+    """A TinyViT encoder with SAM's prompt encoder and mask decoder."""
+    encoder = encoder or TinyViTConfig()
+    config = config or default_config()
+    saved = {"tiny_vit": asdict(encoder), "sam": config.to_diff_dict()}
+    return _assemble("vit_t", saved, TinyViT(encoder), config)
+
+
+def build_sam(config: SamConfig) -> Sam:
+    """SAM with its own ViT encoder; its weights stand on the meta device until loaded."""
+    with torch.device("meta"):
+        vision = SamVisionConfig(**_copied(config.vision_config))
+        vision._attn_implementation = "sdpa"
+        encoder = SamVisionEncoder(vision)
+        use_chunked_attention(encoder)
+        return _assemble("sam", config.to_dict(), encoder, config)
+
+
+def _assemble(
+    architecture: str, saved: dict[str, Any], encoder: nn.Module, config: SamConfig
+) -> Sam:
+    decoder = SamMaskDecoderConfig(**_copied(config.mask_decoder_config))
+    # Eager: with a handful of tokens the fused kernel is slower, above all backwards.
+    decoder._attn_implementation = "eager"
+    return Sam(
+        architecture=architecture,
+        config=saved,
+        vision_encoder=encoder,
+        shared_image_embedding=SamPositionalEmbedding(config.vision_config),  # type: ignore[no-untyped-call]
+        prompt_encoder=SamPromptEncoder(config),
+        mask_decoder=SamMaskDecoder(decoder),
+    )
+
+
+def _copied(config: dict[str, Any] | PreTrainedConfig | None) -> dict[str, Any]:
+    """One part's settings, copied so that building changes nothing of the caller's."""
+    assert isinstance(config, PreTrainedConfig), "SamConfig turns its parts into configurations"
+    return config.to_dict()

@@ -1,0 +1,116 @@
+"""One way in for every checkpoint: `load_model(name_or_path)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import SamConfig
+
+from mitosam.errors import ModelError
+from mitosam.models.build import build_sam, build_tiny
+from mitosam.models.checkpoints import (
+    POSITION_TWICE,
+    fold_batch_norm,
+    is_original,
+    is_tiny_vit,
+    original_names,
+    require_all_weights,
+    transformers_names,
+    without_classifier,
+)
+from mitosam.models.hub import find_in_hub, is_hub_name, not_found
+from mitosam.models.sam import Sam, hash_weights
+from mitosam.models.shapes import sam_config_of, tiny_configs_of
+from mitosam.models.tiny_folder import TINY_MODEL_TYPE, read_tiny_config
+from mitosam.models.tuned import TUNED_KEY
+from mitosam.models.weight_files import read_folder_weights, read_json, read_metadata, read_weights
+
+EMBEDDED = "vit_t"
+EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "vit_t.safetensors"
+
+
+def load_model(name_or_path: str | Path = EMBEDDED, *, allow_download: bool = False) -> Sam:
+    """A model ready to encode and decode, in evaluation mode, with nothing trainable.
+
+    `name_or_path` is "vit_t" (embedded), a Hugging Face folder of a SAM, a hub name such as
+    facebook/sam-vit-base, or a checkpoint file: segment-anything's `.pth` of ViT-B, L or H,
+    MobileSAM's `.pt`, or their weights as `.safetensors`. Nothing is unpickled, and nothing is
+    fetched unless `allow_download`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The weights are not on this machine; the message says what to fetch.
+    ModelError
+        They are damaged, of another architecture, or need unpickling.
+    """
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name == EMBEDDED:
+        return _with_weights(build_tiny(), read_weights(EMBEDDED_WEIGHTS), EMBEDDED)
+    if path.is_dir():
+        return _load_folder(path, path.resolve().name)
+    if path.is_file():
+        return _load_file(path)
+    if is_hub_name(name):
+        return _load_folder(find_in_hub(name, allow_download=allow_download), name)
+    raise not_found(name)
+
+
+def _load_folder(folder: Path, name: str) -> Sam:
+    config = read_json(folder / "config.json")
+    model = _build(config, folder)
+    weights = read_folder_weights(folder)
+    # Tied weights are saved once.
+    given = next((weights[twin] for twin in POSITION_TWICE if twin in weights), None)
+    if given is not None:
+        weights |= dict.fromkeys(POSITION_TWICE, given)
+    return _with_weights(model, weights, name)
+
+
+def _build(config: Mapping[str, Any], folder: Path) -> Sam:
+    kind = config.get("model_type")
+    if kind == "sam":
+        return build_sam(SamConfig.from_dict(dict(config)))
+    if kind == TINY_MODEL_TYPE:
+        return build_tiny(*read_tiny_config(config, str(folder)))
+    raise ModelError(
+        f"{folder} must hold a model of type sam or {TINY_MODEL_TYPE}, its config.json says {kind}"
+    )
+
+
+def _load_file(path: Path) -> Sam:
+    if path.suffix == ".safetensors":
+        _refuse_tuned(path)
+    found = read_weights(path)
+    weights = without_classifier(found if is_original(found) else original_names(found))
+    if is_tiny_vit(weights):
+        weights = fold_batch_norm(weights)
+    try:
+        model = _build_by_shapes(weights)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return _with_weights(model, transformers_names(weights), path.stem)
+
+
+def _build_by_shapes(weights: Mapping[str, Tensor]) -> Sam:
+    if is_tiny_vit(weights):
+        return build_tiny(*tiny_configs_of(weights))
+    return build_sam(sam_config_of(weights))
+
+
+def _refuse_tuned(path: Path) -> None:
+    if TUNED_KEY in read_metadata(path):
+        raise ModelError(
+            f"{path} is a tuned model and holds the trained part alone; give its base as the "
+            "model and this file as the tuned model"
+        )
+
+
+def _with_weights(model: Sam, weights: dict[str, Tensor], name: str) -> Sam:
+    require_all_weights(model.state_dict(), weights, name)
+    model.load_state_dict(weights, assign=True)
+    model.name, model.weights_hash = name, hash_weights(model.state_dict().items())
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,36 @@
+"""Which number format the arithmetic runs in."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import torch
+
+from mitosam.models.sam import Precision
+
+logger = logging.getLogger(__name__)
+
+RequestedPrecision = Literal["auto", "fp32", "bf16"]
+
+
+def choose_precision(requested: RequestedPrecision, device: torch.device) -> Precision:
+    """`requested`, or for "auto" bf16 where the device computes in it and fp32 elsewhere.
+
+    fp16 is never chosen: on a CPU it is thousands of times slower than fp32.
+    """
+    if requested != "auto":
+        return requested
+    chosen: Precision = "bf16" if has_bf16(device) else "fp32"
+    logger.info("precision %s, chosen for this %s", chosen, device.type)
+    return chosen
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return False

@@ -1,0 +1,145 @@
+"""The report's page and tables, written to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mitosam.evaluation.cases import WHYS
+from mitosam.evaluation.scores import METHODS, PROTOCOLS, Protocol
+from mitosam.evaluation.summary import GROUPS, PairedDifference, SummaryRow
+from mitosam.report import words
+from mitosam.report.content import Report
+from mitosam.report.overlays import Picture, draw_case
+from mitosam.report.tables import write_scores_csv, write_scores_json, write_summary_csv
+from mitosam.storage import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Write report.html, scores.csv, scores.json and summary.csv, and return the page's path.
+
+    The page needs no other file and no network. Each file takes the place of an earlier one only
+    once it is complete.
+    """
+    page = folder / "report.html"
+    write_scores_csv(folder / "scores.csv", report.scores)
+    write_scores_json(folder / "scores.json", report.scores)
+    write_summary_csv(folder / "summary.csv", report.summaries, report.differences)
+    write_text(page, render(report))
+    return page
+
+
+def render(report: Report) -> str:
+    """The page as one HTML text."""
+    from markupsafe import Markup
+
+    # Imported here: Matplotlib comes with it, and the command line must answer without.
+    from mitosam.report.figures import MAX_POINTS, draw_figures
+
+    paired = words.overall(report.differences)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            css=Markup(_template_text("report.css")),
+            headline=words.headline(report),
+            lead=words.lead(report),
+            verdicts=words.verdicts(report),
+            tables=_tables(report),
+            groups=_tables(report, all_patches=False),
+            figures={name: Markup(svg) for name, svg in draw_figures(report).items()},
+            max_points=MAX_POINTS,
+            methods=[m for m in METHODS if any(row.method == m for row in report.summaries)],
+            paired=paired,
+            gallery=_gallery(report),
+            lost=[draw_case(case) for case in report.cases if case.why == "lost"],
+            num_lost=sum(row.iou.num_worse for row in paired),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One protocol's rows, as the page shows them."""
+
+    title: str
+    noun: str
+    rows: tuple[SummaryRow, ...]
+    differences: tuple[PairedDifference, ...]
+
+
+def _tables(report: Report, *, all_patches: bool = True) -> list[Table]:
+    """The rows over all patches, or those of the groups, protocol by protocol."""
+    tables = []
+    for protocol in PROTOCOLS:
+        rows = [
+            row
+            for row in report.summaries
+            if row.protocol == protocol and (row.group == "all") == all_patches
+        ]
+        rows.sort(key=lambda row: (GROUPS.index(row.group), METHODS.index(row.method)))
+        differences = [
+            row
+            for row in report.differences
+            if row.protocol == protocol and (row.group == "all") == all_patches
+        ]
+        if rows:
+            tables.append(_table(protocol, rows, differences))
+    return tables
+
+
+def _table(
+    protocol: Protocol, rows: Sequence[SummaryRow], differences: Sequence[PairedDifference]
+) -> Table:
+    return Table(
+        title=words.PROTOCOL_TITLES[protocol],
+        noun=words.noun_of(protocol),
+        rows=tuple(rows),
+        differences=tuple(differences),
+    )
+
+
+def _gallery(report: Report) -> list[tuple[str, list[Picture]]]:
+    """The pictures under their headings, those that were lost left to their own section."""
+    found = []
+    for why in WHYS:
+        pictures = [draw_case(case) for case in report.cases if case.why == why]
+        if pictures and why != "lost":
+            found.append((words.WHY_TITLES[why], pictures))
+    return found
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mitosam.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=words.number,
+        signed=words.signed,
+        interval=words.interval,
+        percent=words.percent,
+    )
+    environment.globals.update(
+        method_titles=words.METHOD_TITLES,
+        protocol_titles=words.PROTOCOL_TITLES,
+        noun_of=words.noun_of,
+        plural=words.plural,
+    )
+    return environment
+
+
+def _template_text(name: str) -> str:
+    return resources.files("mitosam.report").joinpath("templates", name).read_text("utf-8")

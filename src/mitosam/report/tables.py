@@ -1,0 +1,143 @@
+"""The report's numbers as files: every score, and the summary.
+
+Sections count from 0 here, as in Python. What is not a number is empty in CSV and null in JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mitosam.errors import InputError, InputNotFoundError
+from mitosam.evaluation.scores import METHODS, PROTOCOLS, Score
+from mitosam.evaluation.summary import PairedDifference, Statistic, SummaryRow
+from mitosam.storage import atomic_path
+
+Cell = str | int | float
+SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(Score))
+
+
+def write_scores_csv(path: Path, scores: Sequence[Score]) -> None:
+    """A row for every score, with its Dice and IoU."""
+    _write_csv(path, [*SCORE_FIELDS, "dice", "iou"], [_score_row(score) for score in scores])
+
+
+def write_scores_json(path: Path, scores: Sequence[Score]) -> None:
+    """The same rows under the key "scores", as `read_scores` takes them."""
+    rows = [
+        {name: _null_for_nan(value) for name, value in _score_row(score).items()}
+        for score in scores
+    ]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"scores": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The scores that `write_scores_json` wrote.
+
+    Raises
+    ------
+    InputNotFoundError
+        The file is not there.
+    InputError
+        It is damaged or is another file.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        return [_score_of(row) for row in rows]
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{path} is not there; run the evaluation again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} does not hold scores ({error}); run the evaluation again"
+        ) from error
+
+
+def write_summary_csv(
+    path: Path, summaries: Sequence[SummaryRow], differences: Sequence[PairedDifference]
+) -> None:
+    """A row for every protocol, method and group, then the paired differences."""
+    rows = [_summary_row(row) for row in summaries] + [_difference_row(row) for row in differences]
+    _write_csv(path, _SUMMARY_COLUMNS, rows)
+
+
+_METRIC_COLUMNS = ("mean", "low", "high", "median", "pooled", "share_improved")
+_SUMMARY_COLUMNS = [
+    *("protocol", "method", "mitochondria_per_patch", "count", "resampled"),
+    *(f"{metric}_{column}" for metric in ("dice", "iou") for column in _METRIC_COLUMNS),
+]
+
+
+def _score_row(score: Score) -> dict[str, Cell]:
+    return {**dataclasses.asdict(score), "dice": score.dice, "iou": score.iou}
+
+
+def _score_of(row: Mapping[str, Any]) -> Score:
+    fields = {name: row[name] for name in SCORE_FIELDS}
+    if fields["predicted_iou"] is None:
+        fields["predicted_iou"] = math.nan
+    if fields["protocol"] not in PROTOCOLS or fields["method"] not in METHODS:
+        raise InputError(f"unknown protocol {fields['protocol']!r} or method {fields['method']!r}")
+    return Score(**fields)
+
+
+def _summary_row(row: SummaryRow) -> dict[str, Cell]:
+    return {
+        "protocol": row.protocol,
+        "method": row.method,
+        "mitochondria_per_patch": row.group,
+        "count": row.count,
+        "resampled": row.dice.interval.resampled,
+        **_statistic_cells("dice", row.dice),
+        **_statistic_cells("iou", row.iou),
+    }
+
+
+def _statistic_cells(metric: str, statistic: Statistic) -> dict[str, Cell]:
+    return {
+        f"{metric}_mean": statistic.mean,
+        f"{metric}_low": statistic.interval.low,
+        f"{metric}_high": statistic.interval.high,
+        f"{metric}_median": statistic.median,
+        f"{metric}_pooled": statistic.pooled,
+    }
+
+
+def _difference_row(row: PairedDifference) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {
+        "protocol": row.protocol,
+        "method": f"{row.method} minus {row.against}",
+        "mitochondria_per_patch": row.group,
+        "count": row.num_pairs,
+        "resampled": row.dice.interval.resampled,
+    }
+    for metric, difference in (("dice", row.dice), ("iou", row.iou)):
+        cells[f"{metric}_mean"] = difference.mean
+        cells[f"{metric}_low"] = difference.interval.low
+        cells[f"{metric}_high"] = difference.interval.high
+        cells[f"{metric}_share_improved"] = difference.share_improved
+    return cells
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Cell]]) -> None:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _empty_for_nan(value) for name, value in row.items()})
+
+
+def _empty_for_nan(value: Cell) -> Cell:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _null_for_nan(value: Cell) -> Cell | None:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,55 @@
+"""How the model is taught."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PromptMix(BaseModel):
+    """How often each kind of prompt is drawn while training; the weights need not sum to 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    patch_box: float = Field(default=1, ge=0)
+    """One box round all mitochondria of a patch."""
+    object_box: float = Field(default=3, ge=0)
+    """One box round one mitochondrion."""
+    object_point: float = Field(default=1, ge=0)
+    """One point inside one mitochondrion."""
+
+
+class TrainingSettings(BaseModel):
+    """How the mask decoder is trained on cached embeddings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    epochs: int = Field(default=6, ge=1)
+    """Passes over all training tiles."""
+    min_steps: int = Field(default=400, ge=1)
+    """Fewest optimiser steps; few annotated sections get more epochs."""
+    batch_tiles: int = Field(default=1, ge=1)
+    """Image tiles per optimiser step."""
+    prompts_per_tile: int = Field(default=8, ge=1)
+    """Prompts drawn on each tile at each step."""
+    prompt_mix: PromptMix = PromptMix()
+    """How often each kind of prompt is drawn."""
+    jitter_px: int = Field(default=20, ge=1)
+    """Each side of a patch box moves outward by 0 to this many pixels, exclusive."""
+    object_jitter: float = Field(default=0.1, ge=0, le=0.5)
+    """Each side of an object box moves by up to this share of the box's side, in or out."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Learning rate of Adam at its height."""
+    weight_decay: float = Field(default=0, ge=0)
+    """Weight decay of Adam."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Learning rate over time: constant, or a short warm-up and then half a cosine down to 0."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the running average of the weights that is validated and saved; 0 for none."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    validations: int = Field(default=6, ge=1)
+    """How often the model is validated and its state saved."""
+    max_validation_prompts: int = Field(default=192, ge=1)
+    """Most prompts of each kind used for one validation."""

@@ -1,0 +1,252 @@
+"""Score base and tuned model on the same prompts, with the trivial rivals beside them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from mitosam.errors import InputError, InputNotFoundError
+from mitosam.evaluation.rivals import score_rivals
+from mitosam.evaluation.scores import Method, Score
+from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
+from mitosam.io.tables import write_csv
+from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
+from mitosam.models.tuned import load_tuned
+from mitosam.progress import SILENT, Progress
+from mitosam.prompts import Prompts
+from mitosam.storage import atomic_path, write_text
+from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.runs import Run, now
+from mitosam.workflows.subjects import Question, TileQuestions, questions_of
+from mitosam.workflows.tiles import encode_tiles
+
+MAX_PROMPTS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The scores of every method on the run's test sections, and what they add up to."""
+
+    scores: list[Score]
+    summary: list[SummaryRow]
+    differences: list[PairedDifference]
+
+
+def evaluate(
+    run: Run, model: LoadedModel | None = None, *, progress: Progress = SILENT
+) -> Evaluation:
+    """Score the base model, the tuned one if there is one, and the rivals.
+
+    What was scored before, under the same settings and with the same weights, is read back.
+
+    Raises
+    ------
+    InputError
+        No test section has a mitochondrion.
+    """
+    model = model or load_base(run.settings)
+    scores = evaluate_base(run, model, progress=progress)
+    if run.tuned_weights.exists():
+        load_tuned(run.tuned_weights, model.sam)
+        scores = scores + _evaluate_method(run, model, "tuned", progress)
+    return summarise_scores(scores, run.settings.seed)
+
+
+def evaluate_base(
+    run: Run, model: LoadedModel, *, progress: Progress = SILENT
+) -> list[Score]:
+    """Scores of the base model, which must not have been trained yet, and of the rivals."""
+    return _evaluate_method(run, model, "base", progress) + _score_rivals(run)
+
+
+def read_evaluation(run: Run) -> Evaluation:
+    """What `evaluate` wrote.
+
+    Raises
+    ------
+    InputNotFoundError
+        The run was not evaluated.
+    """
+    scores = [
+        score
+        for method in ("base", "tuned")
+        if (path := run.evaluation_folder / f"{method}.csv").exists()
+        for score in read_scores(path)
+    ]
+    if not scores:
+        raise InputNotFoundError(
+            f"{run.folder} has no scores; run `mitosam evaluate {run.folder}`"
+        )
+    return summarise_scores(scores + _score_rivals(run), run.settings.seed)
+
+
+def summarise_scores(scores: list[Score], seed: int) -> Evaluation:
+    """Tables of some scores."""
+    methods = {score.method for score in scores}
+    differences = compare(scores, seed) if {"base", "tuned"} <= methods else []
+    return Evaluation(scores=scores, summary=summarise(scores, seed), differences=differences)
+
+
+def test_questions(run: Run) -> Iterator[TileQuestions]:
+    """All that is asked about the run's test sections."""
+    for part in run.parts():
+        chosen = part.split.test
+        limit = run.settings.evaluation.max_sections
+        if limit and len(chosen) > limit:
+            picks = np.linspace(0, len(chosen) - 1, limit).round().astype(int)
+            chosen = tuple(chosen[i] for i in picks)
+        yield from questions_of(
+            part.volume, chosen, run.settings.data, run.settings.evaluation, run.settings.seed
+        )
+
+
+def _score_rivals(run: Run) -> list[Score]:
+    scores = []
+    for asked in test_questions(run):
+        for question in asked.questions:
+            if question.point_xy is None:
+                box = question.box_xyxy - _corner(asked, question)
+                scores += score_rivals(question.subject, box, question.truth)
+    return scores
+
+
+def _corner(asked: TileQuestions, question: Question) -> Float[np.ndarray, " 4"]:
+    """The answer's upper left corner in section XY, twice."""
+    y = asked.tile.window.y + question.window.y
+    x = asked.tile.window.x + question.window.x
+    return np.array([x, y, x, y])
+
+
+def _evaluate_method(
+    run: Run, model: LoadedModel, method: Method, progress: Progress
+) -> list[Score]:
+    identity = _identity(run, model.sam)
+    scores_path = run.evaluation_folder / f"{method}.csv"
+    identity_path = run.evaluation_folder / f"{method}.json"
+    if _is_done(identity_path, identity):
+        return read_scores(scores_path)
+    identity_path.unlink(missing_ok=True)
+    asked = list(test_questions(run))
+    if not asked:
+        raise InputError("no mitochondria in the sections to report on; choose others with [split]")
+    keys = encode_tiles([one.tile for one in asked], model.cache, model.sam.input_px, progress)
+    scores: list[Score] = []
+    masks: list[Bool[np.ndarray, "h w"]] = []
+    pairs = list(zip(asked, keys, strict=True))
+    for one, key in progress.track(pairs, f"scoring the {method} model", unit="tile"):
+        embedding = torch.from_numpy(np.asarray(model.cache.load(key))).float()[None]
+        for question, predicted, predicted_iou in answer(model.sam, embedding, one):
+            scores.append(
+                question.subject.score(
+                    method, predicted, question.truth, predicted_iou=predicted_iou
+                )
+            )
+            if question.subject.protocol == "patch-box":
+                masks.append(np.packbits(predicted))
+    write_csv(scores_path, scores)
+    _write_masks(run.evaluation_folder / f"{method}_masks.npy", masks)
+    write_text(identity_path, json.dumps(identity | {"evaluated": now()}, indent=2) + "\n")
+    return scores
+
+
+def answer(
+    sam: Sam, embedding: Float[torch.Tensor, "1 C h w"], asked: TileQuestions
+) -> Iterator[tuple[Question, Bool[np.ndarray, "h w"], float]]:
+    """Each question of a tile with the model's mask and the IoU it expects of it.
+
+    Boxes and points are asked apart, many at a time. The single-mask output is taken for points
+    too: untuned, its choice among three candidates is worse on EM (docs/results).
+    """
+    boxes = [question for question in asked.questions if question.point_xy is None]
+    points = [question for question in asked.questions if question.point_xy is not None]
+    for group in (boxes, points):
+        for start in range(0, len(group), MAX_PROMPTS):
+            chunk = group[start : start + MAX_PROMPTS]
+            yield from _answer_chunk(sam, embedding, asked, chunk)
+
+
+@torch.inference_mode()
+def _answer_chunk(
+    sam: Sam,
+    embedding: Float[torch.Tensor, "1 C h w"],
+    asked: TileQuestions,
+    chunk: Sequence[Question],
+) -> list[tuple[Question, Bool[np.ndarray, "h w"], float]]:
+    frame = asked.tile.frame(sam.input_px)
+    decoded = sam.decode(embedding, ModelPrompts.from_section(_prompts(chunk), frame))
+    logits = upsample_logits(decoded.low_res_logits[0, :, 0], frame.tile_px)
+    masks = (logits > 0).cpu().numpy()
+    ious = decoded.iou_predictions[0, :, 0].tolist()
+    return [
+        (question, question.window.cut(mask), predicted_iou)
+        for question, mask, predicted_iou in zip(chunk, masks, ious, strict=True)
+    ]
+
+
+def _prompts(questions: Sequence[Question]) -> Prompts:
+    if questions[0].point_xy is None:
+        return Prompts(boxes_xyxy=np.stack([question.box_xyxy for question in questions]))
+    points = np.stack([question.point_xy for question in questions if question.point_xy is not None])
+    return Prompts(points_xy=points[:, None], point_labels=np.ones((len(points), 1), np.int64))
+
+
+def _identity(run: Run, sam: Sam) -> dict[str, Any]:
+    """What scores depend on."""
+    state = sam.state_dict()
+    from mitosam.models.sam import hash_weights
+
+    settings = run.settings.model_dump(mode="json", include={"data", "evaluation", "split", "seed"})
+    data = [(part.volume.images_sha256, part.volume.masks_sha256) for part in run.parts()]
+    text = json.dumps([settings, data], sort_keys=True)
+    return {
+        "weights": hash_weights(state.items()),
+        "questions": hashlib.sha256(text.encode()).hexdigest(),
+        "precision": sam.precision,
+    }
+
+
+def _is_done(path: Path, identity: dict[str, Any]) -> bool:
+    if not path.exists():
+        return False
+    known = json.loads(path.read_text("utf-8"))
+    return all(known.get(name) == value for name, value in identity.items())
+
+
+def _write_masks(path: Path, masks: list[np.ndarray]) -> None:
+    """The patches' masks, eight pixels a byte, in the order of their scores."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.stack(masks) if masks else np.empty((0, 0), np.uint8))
+
+
+def read_masks(run: Run, method: Method) -> Bool[np.ndarray, "n p p"]:
+    """The patches' masks of one method, in the order of its patch-box scores."""
+    packed = np.load(run.evaluation_folder / f"{method}_masks.npy", allow_pickle=False)
+    size = run.settings.data.patch_px
+    return np.unpackbits(packed, axis=1, count=size * size).reshape(-1, size, size).astype(bool)
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Scores as `evaluate` wrote them."""
+    numbers = {"section", "y", "x", "object_id", "num_objects"} | {
+        field.name for field in fields(Score) if field.name.endswith("_px")
+    }
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Score(
+                **{name: int(row[name]) for name in numbers},
+                protocol=row["protocol"],  # type: ignore[arg-type]
+                method=row["method"],  # type: ignore[arg-type]
+                volume=row["volume"],
+                predicted_iou=float(row["predicted_iou"] or "nan"),
+            )
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,97 @@
+"""The model of a run, on its device and in its precision, with the cache of its embeddings."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from mitosam.config import RunSettings
+from mitosam.embeddings import CacheSettings, EmbeddingCache
+from mitosam.errors import SettingsError
+from mitosam.geometry import ModelFrame
+from mitosam.models.load import load_model
+from mitosam.models.precision import choose_precision
+from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.settings import ModelSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A base model and the cache that holds its embeddings."""
+
+    sam: Sam
+    cache: EmbeddingCache
+
+
+def load_base(settings: RunSettings) -> LoadedModel:
+    """The base model that the settings name."""
+    keep_freed_memory()
+    sam = place(load_model(settings.model.name), settings.model)
+    return LoadedModel(sam=sam, cache=open_cache(sam, settings.cache))
+
+
+def place(sam: Sam, settings: ModelSettings) -> Sam:
+    """The model on its device, computing in its precision."""
+    device = choose_device(settings.device)
+    sam.precision = choose_precision(settings.precision, device)
+    log.info("%s on %s in %s", sam.name, device, sam.precision)
+    return sam.to(device)
+
+
+def choose_device(requested: str) -> torch.device:
+    """The device of that name, or a GPU if there is one for "auto".
+
+    Raises
+    ------
+    SettingsError
+        There is no such device here.
+    """
+    if requested == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(requested)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"device {requested} is not there ({str(error).splitlines()[0]}); use cpu or auto"
+        ) from error
+    return device
+
+
+def open_cache(sam: Sam, settings: CacheSettings) -> EmbeddingCache:
+    """The cache of this model's embeddings."""
+
+    def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, "C h w"]:
+        return sam.encode(prepare_tile(pixels, frame))[0].cpu().numpy()
+
+    return EmbeddingCache(
+        settings,
+        model_name=sam.name,
+        weights_hash=sam.weights_hash,
+        precision=sam.precision,
+        encode=encode,
+    )
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of returning it, which else costs a quarter of the time.
+
+    Source: `mallopt(3)`; each large tensor would be mapped anew and its pages faulted in again.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
+        if not libc.mallopt(parameter, value):
+            log.debug("mallopt refused %d for parameter %d", value, parameter)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

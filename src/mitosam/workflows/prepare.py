@@ -1,0 +1,243 @@
+"""Images and masks in, a run with prepared volumes and a split out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitosam.config import RunSettings
+from mitosam.data.patches import Patch, list_patches
+from mitosam.data.prepared import PreparedVolume, prepare_volume
+from mitosam.data.splits import Split, split_halves, split_sections
+from mitosam.geometry import PatchGrid
+from mitosam.io.open import open_volume
+from mitosam.io.pairing import Pairing, pair
+from mitosam.io.volume import Volume
+from mitosam.progress import SILENT, Progress
+from mitosam.workflows.runs import Run
+
+MIN_SECTIONS_FOR_SLABS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The files a run reads: a volume with masks, and if wanted another one to report on."""
+
+    images: Path
+    masks: Path
+    test_images: Path | None = None
+    test_masks: Path | None = None
+    voxel_size_nm: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchCounts:
+    """What cutting the sections into patches gave."""
+
+    num_patches: int
+    num_with_mitochondria: int
+    lost_px_per_section: int
+
+    @property
+    def num_dropped(self) -> int:
+        """Patches without mitochondria."""
+        return self.num_patches - self.num_with_mitochondria
+
+
+def prepare(
+    sources: Sources, out: Path, settings: RunSettings, *, progress: Progress = SILENT
+) -> Run:
+    """A new run in `out` with its data checked, normalised and split.
+
+    Raises
+    ------
+    InputError, InputNotFoundError
+        The files cannot be used.
+    OutputExistsError
+        `out` holds something already.
+    """
+    opened = open_pair(sources.images, sources.masks)
+    run = Run.create(out, settings)
+    return prepare_run(run, sources, opened, progress=progress)
+
+
+def open_pair(images: Path, masks: Path) -> tuple[Volume, Volume, Pairing]:
+    """Both volumes, once it is clear which mask belongs to which image."""
+    image_volume, mask_volume = open_volume(images), open_volume(masks)
+    return image_volume, mask_volume, pair(image_volume, mask_volume)
+
+
+def prepare_run(
+    run: Run,
+    sources: Sources,
+    opened: tuple[Volume, Volume, Pairing] | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Run:
+    """Fill a run's `prepared` folder."""
+    images, masks, pairing = opened or open_pair(sources.images, sources.masks)
+    progress.say(pairing.describe())
+    num_sections = images.shape_zyx[0]
+    if sources.test_images and sources.test_masks:
+        parts = _prepare_two_volumes(run, sources, (images, masks, pairing), progress)
+    elif num_sections < MIN_SECTIONS_FOR_SLABS and run.settings.split.kind != "given":
+        parts = _prepare_halves(run, sources, (images, masks, pairing), progress)
+    else:
+        split = split_sections(num_sections, run.settings.split, run.settings.seed)
+        volume = prepare_volume(
+            images,
+            masks,
+            run.prepared_folder / "volume",
+            pairing=pairing,
+            voxel_size_nm=sources.voxel_size_nm,
+            progress=progress,
+        )
+        parts = {"volume": (volume, split)}
+    run.write_parts({name: split for name, (_, split) in parts.items()})
+    run.record(_facts(run, sources, parts))
+    for name, (_, split) in parts.items():
+        progress.say(f"{name}: {describe_split(split)}")
+    return run
+
+
+Parts = dict[str, tuple[PreparedVolume, Split]]
+
+
+def _prepare_two_volumes(
+    run: Run, sources: Sources, opened: tuple[Volume, Volume, Pairing], progress: Progress
+) -> Parts:
+    """Train on one volume, report on the other, which is normalised in the same way."""
+    images, masks, pairing = opened
+    assert sources.test_images is not None
+    assert sources.test_masks is not None
+    train = prepare_volume(
+        images,
+        masks,
+        run.prepared_folder / "train",
+        pairing=pairing,
+        voxel_size_nm=sources.voxel_size_nm,
+        progress=progress,
+    )
+    test_images, test_masks, test_pairing = open_pair(sources.test_images, sources.test_masks)
+    progress.say(test_pairing.describe())
+    test = prepare_volume(
+        test_images,
+        test_masks,
+        run.prepared_folder / "test",
+        pairing=test_pairing,
+        normalisation=train.normalisation,
+        progress=progress,
+    )
+    return {
+        "train": (train, _train_and_validate(train.shape_zyx[0], run.settings)),
+        "test": (test, _only_test(test.shape_zyx[0])),
+    }
+
+
+def _prepare_halves(
+    run: Run, sources: Sources, opened: tuple[Volume, Volume, Pairing], progress: Progress
+) -> Parts:
+    """One or two sections: train on their left, report on their right."""
+    images, masks, pairing = opened
+    halves = split_halves(images.shape_zyx[2])
+    left = prepare_volume(
+        images,
+        masks,
+        run.prepared_folder / "left",
+        pairing=pairing,
+        columns=halves.left,
+        voxel_size_nm=sources.voxel_size_nm,
+        name=f"{images.name} left",
+        progress=progress,
+    )
+    right = prepare_volume(
+        images,
+        masks,
+        run.prepared_folder / "right",
+        pairing=pairing,
+        columns=halves.right,
+        normalisation=left.normalisation,
+        voxel_size_nm=sources.voxel_size_nm,
+        name=f"{images.name} right",
+        progress=progress,
+    )
+    return {
+        "left": (left, _train_and_validate(left.shape_zyx[0], run.settings)),
+        "right": (right, _only_test(right.shape_zyx[0])),
+    }
+
+
+def _train_and_validate(num_sections: int, settings: RunSettings) -> Split:
+    """All sections but a last slab, which chooses the best step; too few give none to it."""
+    num_validation = round(num_sections * settings.split.validation_fraction)
+    gap = min(settings.split.gap, max(1, num_sections // 10)) if num_validation else 0
+    num_train = num_sections - num_validation - gap
+    return Split(
+        train=tuple(range(num_train)),
+        validation=tuple(range(num_sections - num_validation, num_sections)),
+        test=(),
+        unused=tuple(range(num_train, num_train + gap)),
+        leaky=False,
+    )
+
+
+def _only_test(num_sections: int) -> Split:
+    return Split(
+        train=(), validation=(), test=tuple(range(num_sections)), unused=(), leaky=False
+    )
+
+
+def describe_split(split: Split) -> str:
+    """The split in words, sections counted from 1."""
+    named = [("train on", split.train), ("validate on", split.validation), ("report on", split.test)]
+    text = ", ".join(f"{verb} sections {ranges(part)}" for verb, part in named if part)
+    if split.leaky:
+        text += "; LEAKY: reported sections neighbour trained ones, which are near copies"
+    return f"{text} ({split.note})" if split.note else text
+
+
+def ranges(sections: tuple[int, ...]) -> str:
+    """Sections counted from 0, written as ranges counted from 1.
+
+    >>> ranges((0, 1, 2, 7))
+    '1-3, 8'
+    """
+    runs: list[list[int]] = []
+    for z in sections:
+        if runs and runs[-1][1] == z - 1:
+            runs[-1][1] = z
+        else:
+            runs.append([z, z])
+    return ", ".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in runs)
+
+
+def count_patches(patches: list[Patch], grid: PatchGrid) -> PatchCounts:
+    """How many patches there are, and how many hold mitochondria."""
+    return PatchCounts(
+        num_patches=len(patches),
+        num_with_mitochondria=sum(patch.num_objects > 0 for patch in patches),
+        lost_px_per_section=grid.lost_px,
+    )
+
+
+def _facts(run: Run, sources: Sources, parts: Parts) -> dict[str, object]:
+    settings = run.settings.data
+    facts: dict[str, object] = {
+        "images": str(sources.images),
+        "masks": str(sources.masks),
+        "test_images": str(sources.test_images) if sources.test_images else None,
+        "test_masks": str(sources.test_masks) if sources.test_masks else None,
+    }
+    for name, (volume, split) in parts.items():
+        _, height, width = volume.shape_zyx
+        grid = PatchGrid((height, width), settings.patch_px, settings.edge)
+        counts = count_patches(list_patches(volume, settings.patch_px, settings.edge), grid)
+        facts[f"volume {name}"] = {
+            **volume.info.model_dump(mode="json"),
+            "split": describe_split(split),
+            "patches": counts.num_patches,
+            "patches_with_mitochondria": counts.num_with_mitochondria,
+            "patches_without": counts.num_dropped,
+            "pixels_lost_per_section": counts.lost_px_per_section,
+        }
+    return facts

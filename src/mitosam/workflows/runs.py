@@ -1,0 +1,211 @@
+"""A run's folder: where each stage writes, and what proves how it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mitosam.config import RunSettings, changed_settings, read_settings
+from mitosam.data.prepared import PreparedVolume
+from mitosam.data.splits import Split
+from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.storage import require_new_folder, write_text
+
+log = logging.getLogger(__name__)
+
+SETTINGS, PROVENANCE, PARTS = "settings.toml", "run.json", "parts.json"
+REPORTED_PACKAGES = ("mitosam", "torch", "transformers", "monai", "numpy", "scikit-image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One prepared volume and what its sections are for."""
+
+    volume: PreparedVolume
+    split: Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run: its folder and its resolved settings.
+
+    settings.toml   the resolved settings
+    run.json        data and model hashes, versions, machine, command, times
+    prepared/       images and labels of each volume, parts.json (written last)
+    checkpoint.safetensors   the state of a training that has not ended
+    model.safetensors        the tuned part of the model
+    training.csv    the training curve
+    evaluation/     scores of each method, masks of the patches
+    report.html     the report
+    """
+
+    folder: Path
+    settings: RunSettings
+
+    @classmethod
+    def create(cls, folder: Path, settings: RunSettings) -> Run:
+        """A new run in a folder that holds nothing yet."""
+        require_new_folder(folder)
+        run = cls(folder=folder, settings=settings)
+        write_text(folder / SETTINGS, settings.to_toml())
+        run.record({"created": now(), "command": " ".join(sys.argv), **machine()})
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run that exists.
+
+        Raises
+        ------
+        InputNotFoundError
+            The folder is not a run.
+        """
+        if not (folder / SETTINGS).is_file():
+            raise InputNotFoundError(
+                f"{folder} is not a run (it has no {SETTINGS}); "
+                "make one with `mitosam finetune` or `mitosam prepare`"
+            )
+        return cls(folder=folder, settings=read_settings(folder / SETTINGS))
+
+    @classmethod
+    def resume(cls, folder: Path, settings: RunSettings) -> Run:
+        """A run that exists, provided it has these settings.
+
+        Raises
+        ------
+        SettingsError
+            It was made with others; the first are named.
+        """
+        run = cls.open(folder)
+        changed = changed_settings(run.settings, settings)
+        if changed:
+            raise SettingsError(
+                f"{folder} was made with other settings ({'; '.join(changed[:3])}); "
+                "resume with the same ones or choose another --out"
+            )
+        return run
+
+    @property
+    def prepared_folder(self) -> Path:
+        """Where prepared volumes are."""
+        return self.folder / "prepared"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a training that has not ended."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def tuned_weights(self) -> Path:
+        """What training made."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Scores and masks."""
+        return self.folder / "evaluation"
+
+    def record(self, facts: dict[str, Any]) -> None:
+        """Add facts to run.json."""
+        path = self.folder / PROVENANCE
+        known = self.provenance() if path.exists() else {}
+        write_text(path, json.dumps(known | facts, indent=2, default=str) + "\n")
+
+    def provenance(self) -> dict[str, Any]:
+        """What run.json says."""
+        text = (self.folder / PROVENANCE).read_text("utf-8")
+        facts: dict[str, Any] = json.loads(text)
+        return facts
+
+    def write_parts(self, parts: dict[str, Split]) -> None:
+        """Say which prepared volumes there are and how their sections are split."""
+        text = json.dumps({name: _split_to_json(split) for name, split in parts.items()}, indent=2)
+        write_text(self.prepared_folder / PARTS, text + "\n")
+
+    def parts(self) -> list[Part]:
+        """The prepared volumes.
+
+        Raises
+        ------
+        InputNotFoundError
+            Preparation did not end.
+        """
+        path = self.prepared_folder / PARTS
+        if not path.is_file():
+            raise InputNotFoundError(
+                f"{self.folder} is not prepared (it has no {path.relative_to(self.folder)}); "
+                "run `mitosam prepare` or `mitosam finetune --resume`"
+            )
+        found = json.loads(path.read_text("utf-8"))
+        return [
+            Part(
+                volume=PreparedVolume.open(self.prepared_folder / name),
+                split=_split_from_json(split),
+            )
+            for name, split in found.items()
+        ]
+
+    def fingerprint(self, weights_hash: str) -> str:
+        """A hash of all that training depends on: settings, data, split and base model."""
+        facts = {
+            "settings": self.settings.model_dump(mode="json", exclude={"cache", "evaluation"}),
+            "data": [
+                (part.volume.images_sha256, part.volume.masks_sha256, _split_to_json(part.split))
+                for part in self.parts()
+            ],
+            "model": weights_hash,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _split_to_json(split: Split) -> dict[str, Any]:
+    return {
+        "train": split.train,
+        "validation": split.validation,
+        "test": split.test,
+        "unused": split.unused,
+        "leaky": split.leaky,
+        "note": split.note,
+    }
+
+
+def _split_from_json(values: dict[str, Any]) -> Split:
+    return Split(
+        train=tuple(values["train"]),
+        validation=tuple(values["validation"]),
+        test=tuple(values["test"]),
+        unused=tuple(values["unused"]),
+        leaky=values["leaky"],
+        note=values["note"],
+    )
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def machine() -> dict[str, Any]:
+    """Versions and machine, without names of hosts or users."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "packages": {name: _version(name) for name in REPORTED_PACKAGES},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
