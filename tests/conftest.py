@@ -1,5 +1,8 @@
+<<<<<<< HEAD
 """What all tests share."""
 
+=======
+>>>>>>> wip-io
 from __future__ import annotations
 
 import pytest

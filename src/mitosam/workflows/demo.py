@@ -10,7 +10,7 @@ import numpy as np
 from mitosam.config import RunSettings, resolve_settings
 from mitosam.data.phantom import make_phantom
 from mitosam.errors import OutputExistsError
-from mitosam.io.write import write_label_tiff, write_stack_tiff
+from mitosam.io.write import write_stack_tiff
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import write_text
 from mitosam.workflows.finetune import FinetuneResult, finetune
@@ -34,7 +34,7 @@ def demo(out: Path, *, progress: Progress = SILENT) -> FinetuneResult:
     phantom = make_phantom(SHAPE_ZYX, SEED)
     images, masks = out / "data" / "images.tif", out / "data" / "masks.tif"
     write_stack_tiff(images, phantom.images, phantom.voxel_size_nm)
-    write_label_tiff(masks, phantom.labels.astype(np.uint16), phantom.voxel_size_nm)
+    write_stack_tiff(masks, phantom.labels.astype(np.uint16), phantom.voxel_size_nm)
     return finetune(
         Sources(images=images, masks=masks), out / "run", demo_settings(), progress=progress
     )
