@@ -1,8 +1,5 @@
-<<<<<<< HEAD
 """What all tests share."""
 
-=======
->>>>>>> wip-io
 from __future__ import annotations
 
 import pytest
