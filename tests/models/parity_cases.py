@@ -23,7 +23,8 @@ def make_tile() -> np.ndarray:
         distance = np.hypot((ys - y) / height, (xs - x) / width)
         tile[distance < 1] = 80 + 12 * np.sin(xs[distance < 1] / 3)
         tile[abs(distance - 1) < 0.08] = 35
-    return tile.astype(np.uint8)
+    pixels: np.ndarray = tile.astype(np.uint8)
+    return pixels
 
 
 def make_input() -> torch.Tensor:
@@ -78,7 +79,8 @@ def mask_prompt() -> np.ndarray:
     """Low-res logits of a disc."""
     ys, xs = np.mgrid[:256, :256]
     distance = np.hypot(ys - 70, xs - 75)
-    return np.clip((30 - distance) / 2, -10, 10).astype(np.float32)[None, None]
+    logits: np.ndarray = np.clip((30 - distance) / 2, -10, 10).astype(np.float32)
+    return logits[None, None]
 
 
 CASES = (

@@ -57,7 +57,7 @@ def _assemble(
         architecture=architecture,
         config=saved,
         vision_encoder=encoder,
-        shared_image_embedding=SamPositionalEmbedding(config.vision_config),  # type: ignore[no-untyped-call]
+        shared_image_embedding=SamPositionalEmbedding(config.vision_config),
         prompt_encoder=SamPromptEncoder(config),
         mask_decoder=SamMaskDecoder(decoder),
     )

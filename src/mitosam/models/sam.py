@@ -38,8 +38,16 @@ class ModelPrompts:
     masks: Float[Tensor, "B 1 m m"] | None = None
 
     @classmethod
-    def from_section(cls, prompts: Prompts, frame: ModelFrame) -> ModelPrompts:
-        """One image's prompts, moved from the frame of its section."""
+    def from_section(
+        cls,
+        prompts: Prompts,
+        frame: ModelFrame,
+        low_res_mask: Float[np.ndarray, "1 m m"] | None = None,
+    ) -> ModelPrompts:
+        """One image's prompts, moved from the frame of its section.
+
+        `low_res_mask` is in the model's frame already and goes with all of them.
+        """
 
         def moved(coordinates: np.ndarray | None) -> Tensor | None:
             if coordinates is None:
@@ -51,6 +59,7 @@ class ModelPrompts:
             boxes=moved(prompts.boxes_xyxy),
             points=moved(prompts.points_xy),
             labels=None if labels is None else torch.from_numpy(labels).long()[None],
+            masks=None if low_res_mask is None else torch.from_numpy(low_res_mask)[None],
         )
 
 

@@ -19,7 +19,7 @@ SLICE_NUMBERS = 4_000_000
 class ChunkedVisionAttention(SamVisionSdpaAttention):
     """transformers' attention, a few query rows at a time."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         hidden_states: Float[Tensor, "B H W C"],
         output_attentions: bool = False,  # noqa: ARG002
@@ -50,6 +50,6 @@ def use_chunked_attention(encoder: SamVisionEncoder) -> None:
         return
     for layer in encoder.layers:
         assert isinstance(layer.attn, nn.Module)
-        sliced = ChunkedVisionAttention(encoder.config, layer.window_size)  # type: ignore[no-untyped-call]
+        sliced = ChunkedVisionAttention(encoder.config, layer.window_size)
         sliced.load_state_dict(layer.attn.state_dict(), assign=True)
         layer.attn = sliced

@@ -66,9 +66,7 @@ class _Timing:
     validation_s: float
 
 
-def plan(
-    sources: Sources, settings: RunSettings, *, progress: Progress = SILENT
-) -> Plan:
+def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT) -> Plan:
     """Time, peak memory and disk of `finetune`, from one encoding, one step and one answer here.
 
     Nothing is written but a temporary folder, and embeddings already in the cache are not counted
@@ -83,7 +81,10 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="mitosam-plan-") as folder:
         run = Run(folder=Path(folder), settings=settings)
         volume = prepare_volume(
-            few_images, few_masks, run.prepared_folder / "volume", pairing=pair(few_images, few_masks)
+            few_images,
+            few_masks,
+            run.prepared_folder / "volume",
+            pairing=pair(few_images, few_masks),
         )
         everything = tuple(range(len(few_images)))
         run.write_parts({"volume": _all_test(everything)})

@@ -190,14 +190,16 @@ def _train_and_validate(num_sections: int, settings: RunSettings) -> Split:
 
 
 def _only_test(num_sections: int) -> Split:
-    return Split(
-        train=(), validation=(), test=tuple(range(num_sections)), unused=(), leaky=False
-    )
+    return Split(train=(), validation=(), test=tuple(range(num_sections)), unused=(), leaky=False)
 
 
 def describe_split(split: Split) -> str:
     """The split in words, sections counted from 1."""
-    named = [("train on", split.train), ("validate on", split.validation), ("report on", split.test)]
+    named = [
+        ("train on", split.train),
+        ("validate on", split.validation),
+        ("report on", split.test),
+    ]
     text = ", ".join(f"{verb} sections {ranges(part)}" for verb, part in named if part)
     if split.leaky:
         text += "; LEAKY: reported sections neighbour trained ones, which are near copies"

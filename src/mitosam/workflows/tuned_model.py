@@ -26,9 +26,7 @@ class UsableModel:
     info: TunedInfo | None
 
 
-def load_tuned_model(
-    model: Path | str, settings: ModelSettings | None = None
-) -> UsableModel:
+def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -> UsableModel:
     """A model by name: "vit_t", any checkpoint, a run's folder, or a `model.safetensors` of one.
 
     Raises
@@ -41,9 +39,7 @@ def load_tuned_model(
     weights = tuned_weights(Path(model))
     if weights is None:
         sam = place(load_model(str(model)), settings)
-        return UsableModel(
-            sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None
-        )
+        return UsableModel(sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None)
     info = read_tuned_info(weights)
     sam = place(load_model(info.base_name), settings)
     load_tuned(weights, sam)
@@ -60,11 +56,7 @@ def tuned_weights(path: Path) -> Path | None:
     if path.is_dir() and (path / "settings.toml").exists():
         weights = path / "model.safetensors"
         if not weights.exists():
-            raise InputNotFoundError(
-                f"{path} is not trained yet; run `mitosam train {path}` first"
-            )
+            raise InputNotFoundError(f"{path} is not trained yet; run `mitosam train {path}` first")
         return weights
     is_tuned = path.suffix == ".safetensors" and path.is_file() and TUNED_KEY in read_metadata(path)
     return path if is_tuned else None
-
-

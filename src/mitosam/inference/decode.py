@@ -1,0 +1,109 @@
+"""Masks for prompts on one encoded tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mitosam.errors import InputError
+from mitosam.geometry import ModelFrame
+from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
+from mitosam.prompts import PADDING_LABEL, Prompts
+
+# 3 masks of 16 prompts at 1024 x 1024 pixels take 200 MB before they are turned to bits.
+PROMPTS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """M candidate masks, for one prompt or for each of P, and what the model thinks of them.
+
+    `iou_predictions` are the model's own guess of each mask's IoU. `low_res_logits` cover the
+    model's whole square input at a quarter of its side; one of them may be given back as
+    `mask_input`. M is 3 for `multimask_output` and 1 otherwise.
+    """
+
+    masks: Bool[np.ndarray, "*P M height width"]
+    iou_predictions: Float[np.ndarray, "*P M"]
+    low_res_logits: Float[np.ndarray, "*P M m m"]
+
+    def of_prompt(self, index: int) -> Prediction:
+        """The candidates for one of P prompts."""
+        return Prediction(
+            masks=self.masks[index],
+            iou_predictions=self.iou_predictions[index],
+            low_res_logits=self.low_res_logits[index],
+        )
+
+
+@torch.inference_mode()
+def decode_prompts(
+    model: Sam,
+    embedding: Float[Tensor, "1 C h w"],
+    prompts: Prompts,
+    frame: ModelFrame,
+    shape_yx: tuple[int, int],
+    *,
+    multimask_output: bool,
+    mask_input: Float[np.ndarray, "1 m m"] | None = None,
+) -> Prediction:
+    """The masks of P prompts on a tile of shape `shape_yx`, each as if it were asked alone.
+
+    Prompts are in section pixels and masks in those of the tile, which `frame` places.
+    `mask_input` is one prompt's low-res logits and goes with a single prompt.
+    """
+    num_prompts, num_masks = len(prompts), 3 if multimask_output else 1
+    low_res = model.low_res_px
+    found = Prediction(
+        masks=np.empty((num_prompts, num_masks, *shape_yx), bool),
+        iou_predictions=np.empty((num_prompts, num_masks), np.float32),
+        low_res_logits=np.empty((num_prompts, num_masks, low_res, low_res), np.float32),
+    )
+    for indices, chunk in _chunks(prompts):
+        asked = ModelPrompts.from_section(chunk, frame, mask_input)
+        decoded = model.decode(embedding, asked, multimask_output=multimask_output)
+        logits = upsample_logits(decoded.low_res_logits[0], frame.tile_px)
+        found.masks[indices] = (logits[..., : shape_yx[0], : shape_yx[1]] > 0).cpu().numpy()
+        found.iou_predictions[indices] = decoded.iou_predictions[0].cpu().numpy()
+        found.low_res_logits[indices] = decoded.low_res_logits[0].cpu().numpy()
+    return found
+
+
+def _chunks(prompts: Prompts) -> Iterator[tuple[Int[np.ndarray, " k"], Prompts]]:
+    """A few prompts at a time with their indices, all of as many points, so that none is padded.
+
+    SAM has no padding that counts for nothing: every token takes part in attention.
+    """
+    for indices in _equally_long(prompts):
+        for start in range(0, len(indices), PROMPTS_AT_ONCE):
+            chunk = indices[start : start + PROMPTS_AT_ONCE]
+            yield chunk, _without_padding(prompts, chunk)
+
+
+def _equally_long(prompts: Prompts) -> list[Int[np.ndarray, " k"]]:
+    if prompts.point_labels is None:
+        return [np.arange(len(prompts))]
+    num_points = (prompts.point_labels != PADDING_LABEL).sum(axis=1)
+    return [np.flatnonzero(num_points == count) for count in np.unique(num_points)]
+
+
+def _without_padding(prompts: Prompts, indices: Int[np.ndarray, " k"]) -> Prompts:
+    boxes = None if prompts.boxes_xyxy is None else prompts.boxes_xyxy[indices]
+    if prompts.points_xy is None or prompts.point_labels is None:
+        return Prompts(boxes_xyxy=boxes)
+    points, labels = prompts.points_xy[indices], prompts.point_labels[indices]
+    given = labels != PADDING_LABEL
+    if not given.any():
+        if boxes is None:
+            raise InputError("a prompt needs a box or a point, got only padding")
+        return Prompts(boxes_xyxy=boxes)
+    return Prompts(
+        boxes_xyxy=boxes,
+        points_xy=points[given].reshape(len(indices), -1, 2),
+        point_labels=labels[given].reshape(len(indices), -1),
+    )
