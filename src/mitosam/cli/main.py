@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from mitosam import __version__
 from mitosam.cli import options as opt
 from mitosam.cli.screen import ScreenProgress, show_logs
 from mitosam.errors import MitosamError, SettingsError
+
+if TYPE_CHECKING:
+    from mitosam.workflows.prepare import Sources
 
 app = typer.Typer(
     name="mitosam",
@@ -39,7 +42,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mitosam {__version__}")
         raise typer.Exit
@@ -315,7 +318,7 @@ def _sources(
     test_images: Path | None = None,
     test_masks: Path | None = None,
     voxel_size: str | None = None,
-):  # type: ignore[no-untyped-def]  # noqa: ANN202
+) -> Sources:
     from mitosam.workflows.prepare import Sources
 
     if (test_images is None) != (test_masks is None):

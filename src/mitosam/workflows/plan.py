@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from mitosam.config import RunSettings
+from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split
 from mitosam.errors import InputError
 from mitosam.io.pairing import pair
@@ -23,7 +24,7 @@ from mitosam.progress import SILENT, Progress
 from mitosam.training.trainer import Trainer
 from mitosam.workflows.evaluate import answer, test_questions
 from mitosam.workflows.models import LoadedModel, load_base
-from mitosam.workflows.prepare import Sources, open_pair, prepare_volume, split_of_stack
+from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import TileQuestions
 from mitosam.workflows.tiles import SectionTile, examples_of, tiles_of, tiles_with_mitochondria

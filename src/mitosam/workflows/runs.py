@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,7 @@ def _split_from_json(values: dict[str, Any]) -> Split:
 
 def now() -> str:
     """The time, to the second, in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def machine() -> dict[str, Any]:

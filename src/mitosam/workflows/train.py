@@ -20,9 +20,9 @@ from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Run, now
 from mitosam.workflows.tiles import (
     SectionTile,
+    draw_views,
     encode_tiles,
     examples_of,
-    draw_views,
     tiles_of,
     tiles_with_mitochondria,
 )
