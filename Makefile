@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n 2
 
 BIN := .venv/bin
 ENV := .venv/.complete
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check results bench docs clean
@@ -22,10 +22,12 @@ env: $(ENV) ## make the environment in .venv (every target does this when it is 
 $(ENV): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "mitosam needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "making the environment in .venv (about a minute, plus downloads)"
+	@echo "making the environment in .venv: about a minute, plus downloads"
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP_INSTALL) pip
+	@echo "installing PyTorch"
 	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@echo "installing everything else"
 	@$(PIP_INSTALL) --editable . --group dev
 	@touch $@
 

@@ -1,7 +1,14 @@
+"""What all tests share."""
+
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import settings
+
+# A deadline would time the machine, not the code.
+settings.register_profile("mitosam", deadline=None)
+settings.load_profile("mitosam")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -72,6 +72,14 @@ def resolve_settings(
     return validate_settings(merged)
 
 
+def override_settings(settings: RunSettings, overrides: Sequence[str]) -> RunSettings:
+    """The settings with some replaced by `section.name=value` texts."""
+    merged: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
+    for override in overrides:
+        merged = _merge(merged, _parse_override(override))
+    return validate_settings(merged)
+
+
 def validate_settings(values: Mapping[str, Any]) -> RunSettings:
     """The settings, or a SettingsError that names the first that does not fit."""
     try:

@@ -95,11 +95,7 @@ class EmbeddingCache:
         wanted = list(tiles)
         keys = []
         for tile in progress.track(wanted, "encoding", unit="tile"):
-            pixels = tile.read()
-            key = self.key(pixels, tile.frame)
-            if self.get(key) is None:
-                self._put(key, self._encode(pixels, tile.frame))
-            keys.append(key)
+            keys.append(self.fill_one(tile.read(), tile.frame))
         self._trim(keep=set(keys))
         return keys
 
@@ -134,9 +130,12 @@ class EmbeddingCache:
             )
         return embedding
 
-    def one(self, pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Embedding:
-        """The embedding of one tile, encoded now if it is not there yet."""
-        return self.load(self.fill([Tile(frame=frame, read=lambda: pixels)])[0])
+    def fill_one(self, pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> str:
+        """The key of one tile, encoded now if it is not there yet."""
+        key = self.key(pixels, frame)
+        if self.get(key) is None:
+            self._put(key, self._encode(pixels, frame))
+        return key
 
     def _put(self, key: str, embedding: Float[np.ndarray, "C h w"]) -> None:
         with atomic_path(self._path(key)) as temporary:

@@ -48,6 +48,25 @@ def test_nothing_is_lost_where_nothing_got_worse(values):
     assert not [case for case in choose_cases(make_pairs(values)) if case.why == "lost"]
 
 
+def at_sections(places: list[int]) -> list[Score]:
+    """Patches of successive sections at these x, each better than the one before."""
+    return [
+        make_score(50 * (method == "tuned") + 5 * section, method=method, section=section, x=x)
+        for section, x in enumerate(places)
+        for method in ("base", "tuned")
+    ]
+
+
+def test_the_same_place_is_not_shown_again_where_there_is_another():
+    cases = choose_cases(at_sections([256, 256, 0, 0, 0]), num_each=2)
+    assert [case.base.section for case in cases if case.why == "best"] == [4, 1]
+
+
+def test_the_same_place_is_shown_again_where_there_is_no_other():
+    cases = choose_cases(at_sections([0, 0, 0, 0, 0]), num_each=2)
+    assert [case.base.section for case in cases if case.why == "best"] == [4, 3]
+
+
 def test_one_patch_is_shown_once():
     assert [case.why for case in choose_cases(make_pairs([(10, 20)]))] == ["best"]
 

@@ -120,20 +120,30 @@ class _Canvas:
                 break
             added = self._draw_mitochondrion(centre, next_id)
             filled, next_id = filled + added, next_id + int(added > 0)
+        if next_id == 1:  # a small volume may have no place with room enough
+            self._draw_mitochondrion(self._deepest(), 1, kept_share=0.0)
 
-    def _draw_mitochondrion(self, centre: Float[np.ndarray, " 3"], object_id: int) -> int:
-        """Draw one where there is room; the result is how many voxels it fills."""
+    def _deepest(self) -> Float[np.ndarray, " 3"]:
+        """The place farthest from all membranes."""
+        index = np.unravel_index(int(np.argmax(self.cells.depth)), self.grid.shape_zyx)
+        return np.asarray((np.array(index) + 0.5) * np.array(self.grid.spacing_zyx))
+
+    def _draw_mitochondrion(
+        self, centre: Float[np.ndarray, " 3"], object_id: int, *, kept_share: float = 0.72
+    ) -> int:
+        """Draw one where `kept_share` of it has room; the result is how many voxels it fills."""
         at = tuple((centre / self.grid.spacing_zyx).astype(int))
         radius = min(self.rng.uniform(15, 38), 0.95 * float(self.cells.depth[at]))
         length = self.rng.uniform(0.5, 4) * radius
-        centre = centre + np.array([self.rng.uniform(-1, 1) * radius, 0, 0])
+        shift = self.rng.uniform(-1, 1) * min(radius, float(self.grid.extent_zyx[0]))
+        centre = centre + np.array([shift if kept_share else 0, 0, 0])
         tube = bend_tube(self.grid, centre, length + 14, radius * 1.35, self.rng)
         if tube is None:
             return 0
         whole = tube.distance < radius * (1 + 0.09 * self._wavy[tube.where])
         room = (self.cells.depth[tube.where] > 5) & (self.labels[tube.where] == 0)
         inside = self._one_piece(whole & room, room)
-        if inside.sum() < max(0.72 * whole.sum(), 1):
+        if inside.sum() < max(kept_share * whole.sum(), 1):
             return 0
         self.labels[tube.where][inside] = object_id
         self._paint_mitochondrion(tube, inside)

@@ -39,14 +39,15 @@ def choose_cases(
 
     Lost are those where tuning cost the most IoU, the greatest loss first; there may be none.
     Subjects without true pixels are left out, and no subject is shown under two reasons: where
-    there are too few, the earlier reason keeps it, save that a loss is shown as a loss.
+    there are too few, the earlier reason keeps it, save that a loss is shown as a loss. Under one
+    reason each place of the section comes once where it can, for its neighbours in z look alike.
     """
     pairs = pair_scores(scores, protocol, method="tuned", against="base")
     by_iou = sorted((pair for pair in pairs if pair[0].truth_px), key=lambda pair: -pair[1].iou)
-    lost = sorted((pair for pair in by_iou if _gain(pair) < 0), key=_gain)[:num_lost]
+    lost = _first_apart(sorted((p for p in by_iou if _gain(p) < 0), key=_gain), num_lost)
     taken, chosen = list(lost), []
     for why, ranked in _rankings([pair for pair in by_iou if pair not in lost]):
-        picked = [pair for pair in ranked if pair not in taken][:num_each]
+        picked = _first_apart([pair for pair in ranked if pair not in taken], num_each)
         taken += picked
         chosen += [ChosenCase(why=why, base=base, tuned=tuned) for base, tuned in picked]
     return chosen + [ChosenCase(why="lost", base=base, tuned=tuned) for base, tuned in lost]
@@ -61,6 +62,20 @@ def _rankings(by_iou: list[_Pair]) -> list[tuple[Why, list[_Pair]]]:
         ("median", sorted(by_iou, key=lambda pair: abs(pair[1].iou - middle))),
         ("most crowded", sorted(by_iou, key=lambda pair: -pair[0].num_objects)),
     ]
+
+
+def _first_apart(ranked: list[_Pair], num: int) -> list[_Pair]:
+    """The first `num` pairs at different places, filled up with the first of the others."""
+    places: set[tuple[str, int, int]] = set()
+    fresh: list[_Pair] = []
+    for pair in ranked:
+        place = (pair[0].volume, pair[0].y, pair[0].x)
+        if place not in places:
+            fresh.append(pair)
+        places.add(place)
+    others = [pair for pair in ranked if pair not in fresh]
+    chosen = [*fresh, *others][:num]
+    return [pair for pair in ranked if pair in chosen]
 
 
 def _gain(pair: _Pair) -> float:

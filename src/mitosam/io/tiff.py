@@ -153,6 +153,14 @@ def _sections_and_shape(path: Path, series: tifffile.TiffPageSeries) -> tuple[in
         log_colour(str(path), sizes["S"])
     pairs = zip(series.axes, series.shape, strict=True)  # an axis letter may come twice
     others = [(axis, int(n)) for axis, n in pairs if axis not in "YXS" and n > 1]
+    _check_only_sections(path, series, others)
+    return others[0][1] if others else 1, (int(sizes["Y"]), int(sizes["X"]))
+
+
+def _check_only_sections(
+    path: Path, series: tifffile.TiffPageSeries, others: list[tuple[str, int]]
+) -> None:
+    """Raise if a long axis besides y and x is of channels or timepoints, or there are several."""
     for axis, plural, way_out in (
         ("C", "channels", "save the EM channel alone (in Fiji: Image > Color > Split Channels)"),
         ("T", "timepoints", "save one timepoint, or a z stack"),
@@ -167,4 +175,3 @@ def _sections_and_shape(path: Path, series: tifffile.TiffPageSeries) -> tuple[in
         raise InputError(
             f"{path} has the axes {series.axes} of shape {series.shape}; save one z stack a file"
         )
-    return others[0][1] if others else 1, (int(sizes["Y"]), int(sizes["X"]))

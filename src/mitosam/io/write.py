@@ -15,7 +15,7 @@ BIGTIFF_FROM_BYTES = 2**32 - 2**25
 """Uncompressed size from which TIFF's 32-bit offsets may not suffice."""
 
 
-def write_label_tiff(
+def write_stack_tiff(
     path: Path,
     labels: Int[np.ndarray, "z y x"],
     voxel_size_nm: tuple[float, float, float] | None,

@@ -57,6 +57,7 @@ def render(report: Report) -> str:
             figures={name: Markup(svg) for name, svg in draw_figures(report).items()},
             max_points=MAX_POINTS,
             methods=[m for m in METHODS if any(row.method == m for row in report.summaries)],
+            few_sections=any(r.dice.interval.resampled != "sections" for r in report.summaries),
             paired=paired,
             gallery=_gallery(report),
             lost=[draw_case(case) for case in report.cases if case.why == "lost"],

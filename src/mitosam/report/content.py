@@ -12,20 +12,7 @@ from mitosam.errors import InputError
 from mitosam.evaluation.cases import Why
 from mitosam.evaluation.scores import Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """Training at one step; validation scores only where they were measured."""
-
-    step: int
-    epoch: float
-    seconds: float
-    """Since training began."""
-    loss: float
-    learning_rate: float
-    validation_dice: float | None = None
-    validation_iou: float | None = None
+from mitosam.training.curve import CurvePoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Score, pair_scores
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
 from mitosam.report import ink
-from mitosam.report.content import CurvePoint, Report
+from mitosam.report.content import Report
+from mitosam.training.curve import CurvePoint
 from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
 
 MAX_POINTS = 1500
@@ -198,7 +199,8 @@ def training_svg(curve: Sequence[CurvePoint]) -> str:
     _draw_validation(validation, curve)
     rate.plot(epochs, [point.learning_rate for point in curve], color=ink.TEXT, lw=1.4)
     rate.set_title("Learning rate")
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
+    rate.yaxis.set_major_formatter("{x:g}")
+    rate.set_ylim(bottom=0)
     for axis in axes[0]:
         axis.set_xlabel("epoch")
         axis.grid(axis="y")
@@ -218,7 +220,7 @@ def _draw_loss(axis: Axes, epochs: Float[np.ndarray, " n"], loss: Float[np.ndarr
 def _draw_validation(axis: Axes, curve: Sequence[CurvePoint]) -> None:
     axis.set_title("Validation scores")
     axis.set_ylim(0, 1.03)
-    for name, style in (("Dice", "-"), ("IoU", "--")):
+    for name, style, above in (("Dice", "-", 7), ("IoU", "--", -15)):
         attribute = f"validation_{name.lower()}"
         measured = [
             (point.epoch, getattr(point, attribute))
@@ -228,7 +230,7 @@ def _draw_validation(axis: Axes, curve: Sequence[CurvePoint]) -> None:
         if measured:
             x, y = zip(*measured, strict=True)
             axis.plot(x, y, color=ink.TUNED, lw=1.6, ls=style, marker=_dot(len(x)), ms=4)
-            axis.annotate(name, (x[-1], y[-1]), (0, -13), textcoords="offset points", ha="right")
+            axis.annotate(name, (x[-1], y[-1]), (0, above), textcoords="offset points", ha="right")
 
 
 def running_mean(values: Float[np.ndarray, " n"], window: int) -> Float[np.ndarray, " n"]:

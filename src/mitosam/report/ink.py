@@ -21,7 +21,6 @@ LINE: Final = "#000003"
 BASE: Final = "#000004"
 TUNED: Final = "#000005"
 RIVAL: Final = "#000006"
-PAPER: Final = "#000007"
 _VARIABLES: Final = {
     TEXT: "var(--text)",
     MUTED: "var(--muted)",
@@ -29,7 +28,6 @@ _VARIABLES: Final = {
     BASE: "var(--base)",
     TUNED: "var(--tuned)",
     RIVAL: "var(--rival)",
-    PAPER: "var(--paper)",
 }
 
 WIDTH_IN: Final = 8.6  # the page's column; with 9.5 pt the type matches the text around it

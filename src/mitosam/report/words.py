@@ -197,7 +197,8 @@ def _verdict(row: PairedDifference, means: dict[Method, SummaryRow]) -> Verdict:
 def _interval_words(bounds: Interval) -> str:
     if math.isnan(bounds.low):
         return "too few scores for an interval"
-    return f"95 % interval {interval(bounds)}"
+    caution = "" if bounds.resampled == "sections" else ", from fewer than five sections"
+    return f"95 % interval {interval(bounds)}{caution}"
 
 
 def _beside_rivals(means: dict[Method, SummaryRow]) -> list[str]:

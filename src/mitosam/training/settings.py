@@ -31,6 +31,13 @@ class TrainingSettings(BaseModel):
     """Fewest optimiser steps; few annotated sections get more epochs."""
     batch_tiles: int = Field(default=1, ge=1)
     """Image tiles per optimiser step."""
+    augment: bool = True
+    """Train on views of the sections, anywhere in them, turned, mirrored and with another contrast,
+    instead of on their tiles as they are."""
+    views_per_tile: float = Field(default=1, gt=0)
+    """Views that are encoded, as a multiple of the tiles that would cover the sections."""
+    min_views: int = Field(default=256, ge=1)
+    """Fewest views; few annotated sections are seen in more ways."""
     prompts_per_tile: int = Field(default=8, ge=1)
     """Prompts drawn on each tile at each step."""
     prompt_mix: PromptMix = PromptMix()

@@ -115,6 +115,11 @@ class Trainer:
         per_epoch = math.ceil(len(self._examples) / self._settings.batch_tiles)
         return max(self._settings.epochs * per_epoch, self._settings.min_steps)
 
+    @property
+    def num_trained_kinds(self) -> int:
+        """How many kinds of prompt are drawn."""
+        return sum(self._is_trained(kind) for kind in KINDS)
+
     def run(
         self, checkpoint: Path, fingerprint: str, seconds_left: float, progress: Progress
     ) -> TrainingResult:
@@ -133,7 +138,7 @@ class Trainer:
             spent = time.monotonic() - started
             out_of_time = spent >= seconds_left
             if not out_of_time:
-                losses.append(self._step(step, max(step / self.num_steps, spent / seconds_left)))
+                losses.append(self.step(step, max(step / self.num_steps, spent / seconds_left)))
                 state.step = step + 1
             if out_of_time or state.step in stops:
                 state.seconds = before + spent
@@ -161,7 +166,8 @@ class Trainer:
         count = min(self._settings.validations, self.num_steps)
         return {round(self.num_steps * (i + 1) / count) for i in range(count)}
 
-    def _step(self, step: int, done: float) -> float:
+    def step(self, step: int, done: float) -> float:
+        """One optimiser step with a share `done` of the run over; the mean loss of its prompts."""
         for group in self._state.optimizer.param_groups:
             group["lr"] = self._learning_rate(done)
         total, num_prompts = 0.0, 0

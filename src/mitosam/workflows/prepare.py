@@ -167,6 +167,14 @@ def _prepare_halves(
     }
 
 
+def split_of_stack(num_sections: int, settings: RunSettings) -> Split:
+    """The split of one stack; one or two sections both train and, with their right side, test."""
+    if num_sections < MIN_SECTIONS_FOR_SLABS and settings.split.kind != "given":
+        both = tuple(range(num_sections))
+        return Split(train=both, validation=(), test=both, unused=(), leaky=False)
+    return split_sections(num_sections, settings.split, settings.seed)
+
+
 def _train_and_validate(num_sections: int, settings: RunSettings) -> Split:
     """All sections but a last slab, which chooses the best step; too few give none to it."""
     num_validation = round(num_sections * settings.split.validation_fraction)

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -46,10 +46,14 @@ class Run:
     training.csv    the training curve
     evaluation/     scores of each method, masks of the patches
     report.html     the report
+
+    A run that was derived from another to be scored differently has its own scores and report,
+    and reads that run's data and model, which lie in `source`.
     """
 
     folder: Path
     settings: RunSettings
+    source: Path | None = None
 
     @classmethod
     def create(cls, folder: Path, settings: RunSettings) -> Run:
@@ -74,7 +78,9 @@ class Run:
                 f"{folder} is not a run (it has no {SETTINGS}); "
                 "make one with `mitosam finetune` or `mitosam prepare`"
             )
-        return cls(folder=folder, settings=read_settings(folder / SETTINGS))
+        run = cls(folder=folder, settings=read_settings(folder / SETTINGS))
+        source = run.provenance().get("derived_from")
+        return replace(run, source=Path(source)) if source else run
 
     @classmethod
     def resume(cls, folder: Path, settings: RunSettings) -> Run:
@@ -94,10 +100,29 @@ class Run:
             )
         return run
 
+    def derive(self, folder: Path, settings: RunSettings) -> Run:
+        """A new run in another folder that scores this run's data and model differently.
+
+        Raises
+        ------
+        SettingsError
+            More than the evaluation differs.
+        """
+        changed = changed_settings(self.settings, settings)
+        wrong = [text for text in changed if not text.startswith("evaluation.")]
+        if wrong:
+            raise SettingsError(
+                f"only settings of [evaluation] can change after training, got {wrong[0]}"
+            )
+        run = Run.create(folder, settings)
+        source = (self.source or self.folder).resolve()
+        run.record(self.provenance() | run.provenance() | {"derived_from": str(source)})
+        return replace(run, source=source)
+
     @property
     def prepared_folder(self) -> Path:
         """Where prepared volumes are."""
-        return self.folder / "prepared"
+        return (self.source or self.folder) / "prepared"
 
     @property
     def checkpoint(self) -> Path:
@@ -107,7 +132,7 @@ class Run:
     @property
     def tuned_weights(self) -> Path:
         """What training made."""
-        return self.folder / "model.safetensors"
+        return (self.source or self.folder) / "model.safetensors"
 
     @property
     def evaluation_folder(self) -> Path:

@@ -6,6 +6,8 @@ import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from mitosam import __version__
 from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.tables import write_csv
@@ -20,6 +22,7 @@ from mitosam.workflows.tiles import (
     SectionTile,
     encode_tiles,
     examples_of,
+    draw_views,
     tiles_of,
     tiles_with_mitochondria,
 )
@@ -88,16 +91,28 @@ def read_training_data(run: Run, model: LoadedModel, progress: Progress) -> Trai
 
 def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:
     """The tiles with mitochondria to train on, and those to validate on."""
-    settings = run.settings.data
+    settings, training = run.settings.data, run.settings.training
     train_tiles: list[SectionTile] = []
     validation_tiles: list[SectionTile] = []
     for part in run.parts():
-        train_tiles += tiles_of(part.volume, part.split.train, settings)
+        plain = tiles_of(part.volume, part.split.train, settings)
+        if training.augment and plain:
+            count = max(round(training.views_per_tile * len(plain)), training.min_views)
+            rng = np.random.default_rng([run.settings.seed, 2])
+            plain = draw_views(part.volume, part.split.train, settings, count, rng)
+        train_tiles += plain
         validation_tiles += tiles_of(part.volume, part.split.validation, settings)
     return (
         tiles_with_mitochondria(train_tiles, settings),
         tiles_with_mitochondria(validation_tiles, settings),
     )
+
+
+def _best_scores(result: TrainingResult) -> dict[str, float]:
+    """Validation scores of the weights that are kept."""
+    best = next(point for point in result.curve if point.step == result.best_step)
+    scores = {"validation_dice": best.validation_dice, "validation_iou": best.validation_iou}
+    return {name: score for name, score in scores.items() if math.isfinite(score)}
 
 
 def _save(run: Run, model: LoadedModel, result: TrainingResult) -> None:
@@ -108,10 +123,11 @@ def _save(run: Run, model: LoadedModel, result: TrainingResult) -> None:
         base_hash=sam.weights_hash,
         normalisation=volume.normalisation.to_dict(),
         tile_px=run.settings.data.tile_px,
+        trained_parts=("mask_decoder",),
         settings_toml=run.settings.to_toml(),
+        scores=_best_scores(result),
         created=now(),
-        version=__version__,
-        scores={},
+        mitosam_version=__version__,
     )
     names = [name for name, _ in sam.named_parameters() if name.startswith("mask_decoder.")]
     save_tuned(run.tuned_weights, sam, info, names)

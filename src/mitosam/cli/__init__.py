@@ -1,0 +1,5 @@
+"""The command line: one subcommand a workflow; every user error is one line and exit code 2."""
+
+from mitosam.cli.main import app, main
+
+__all__ = ["app", "main"]

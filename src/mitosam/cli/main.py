@@ -1,0 +1,329 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mitosam import __version__
+from mitosam.cli import options as opt
+from mitosam.cli.screen import ScreenProgress, show_logs
+from mitosam.errors import MitosamError, SettingsError
+
+app = typer.Typer(
+    name="mitosam",
+    help="Fine-tune the Segment Anything Model on mitochondria in electron microscopy, and see "
+    "what it gained. Start with `mitosam demo`, then `mitosam finetune IMAGES MASKS --out RUN`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(stderr=True)
+progress = ScreenProgress(console)
+
+
+def main() -> None:
+    """Run a command; errors that a user can mend are one line and exit code 2."""
+    try:
+        app()
+    except MitosamError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("stopped; `--resume` goes on where it was", markup=False)
+        sys.exit(130)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        typer.echo(f"mitosam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    show_logs(console, verbose=verbose)
+
+
+@app.command()
+def finetune(
+    images: opt.Images,
+    masks: opt.Masks,
+    out: opt.Out,
+    *,
+    preset: opt.Preset = "default",
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the whole job, as 30min; training stops in time.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    train: opt.Train = None,
+    validation: opt.Validation = None,
+    test: opt.Test = None,
+    test_images: opt.TestImages = None,
+    test_masks: opt.TestMasks = None,
+    voxel_size: opt.VoxelSize = None,
+    model: opt.Model = None,
+    seed: opt.Seed = None,
+    config: opt.Config = None,
+    set_: opt.Overrides = None,
+) -> None:
+    """Fine-tune on images and masks and report what it gained: the whole job.
+
+    Sections are split into slabs to train on, to validate on and to report on, unless --train and
+    --test or --test-images say otherwise. RUN then holds model.safetensors, report.html and all
+    scores.
+
+    Example: mitosam finetune stack.tif masks.tif --out run --budget 30min
+    """
+    from mitosam.cli.show import show_result
+    from mitosam.workflows.finetune import finetune as run_finetune
+
+    settings = opt.settings_from(
+        preset=preset,
+        config=config,
+        overrides=set_,
+        model=model,
+        seed=seed,
+        split={"train": train, "validation": validation, "test": test},
+    )
+    result = run_finetune(
+        _sources(images, masks, test_images, test_masks, voxel_size),
+        out,
+        settings,
+        budget_s=opt.parse_duration(budget),
+        resume=resume,
+        progress=progress,
+    )
+    show_result(console, result)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")] = Path("demo"),
+) -> None:
+    """Run the whole job on a made-up EM volume with the embedded model, in a few minutes."""
+    from mitosam.cli.show import show_result
+    from mitosam.workflows.demo import demo as run_demo
+
+    show_result(console, run_demo(out, progress=progress))
+
+
+@app.command()
+def plan(
+    images: opt.Images,
+    masks: opt.Masks,
+    *,
+    preset: opt.Preset = "default",
+    train: opt.Train = None,
+    validation: opt.Validation = None,
+    test: opt.Test = None,
+    model: opt.Model = None,
+    config: opt.Config = None,
+    set_: opt.Overrides = None,
+) -> None:
+    """Time one encoding and one training step here, and say what a run will take."""
+    from mitosam.cli.show import show_plan
+    from mitosam.workflows.plan import plan as make_plan
+
+    settings = opt.settings_from(
+        preset=preset,
+        config=config,
+        overrides=set_,
+        model=model,
+        split={"train": train, "validation": validation, "test": test},
+    )
+    show_plan(console, make_plan(_sources(images, masks), settings, progress=progress))
+
+
+@app.command()
+def prepare(
+    images: opt.Images,
+    masks: opt.Masks,
+    out: opt.Out,
+    *,
+    preset: opt.Preset = "default",
+    train: opt.Train = None,
+    validation: opt.Validation = None,
+    test: opt.Test = None,
+    test_images: opt.TestImages = None,
+    test_masks: opt.TestMasks = None,
+    voxel_size: opt.VoxelSize = None,
+    model: opt.Model = None,
+    seed: opt.Seed = None,
+    config: opt.Config = None,
+    set_: opt.Overrides = None,
+) -> None:
+    """Check, normalise and split images and masks: a run that is ready to train."""
+    from mitosam.workflows.prepare import prepare as run_prepare
+
+    settings = opt.settings_from(
+        preset=preset,
+        config=config,
+        overrides=set_,
+        model=model,
+        seed=seed,
+        split={"train": train, "validation": validation, "test": test},
+    )
+    sources = _sources(images, masks, test_images, test_masks, voxel_size)
+    run_prepare(sources, out, settings, progress=progress)
+    console.print(f"prepared {out}; next: mitosam train {out}", markup=False)
+
+
+@app.command()
+def train(
+    run: opt.RunFolder,
+    *,
+    budget: Annotated[str | None, typer.Option(help="Time for training, as 30min.")] = None,
+) -> None:
+    """Encode and train a prepared run; a training that was killed goes on where it was."""
+    from mitosam.workflows.runs import Run
+    from mitosam.workflows.train import train as run_train
+
+    result = run_train(Run.open(run), seconds_left=opt.parse_duration(budget), progress=progress)
+    console.print(
+        f"{result.num_steps} steps, best at {result.best_step}; next: mitosam evaluate {run}",
+        markup=False,
+    )
+
+
+@app.command()
+def evaluate(
+    run: opt.RunFolder,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write to another folder, with --set.")
+    ] = None,
+    set_: opt.Overrides = None,
+) -> None:
+    """Score base and tuned model on the same prompts, with the trivial rivals beside them."""
+    from mitosam.cli.show import show_scores
+    from mitosam.config import override_settings
+    from mitosam.workflows.evaluate import evaluate as run_evaluate
+    from mitosam.workflows.runs import Run
+
+    opened = Run.open(run)
+    if set_ and not out:
+        raise SettingsError("--set changes what is scored, so it needs a folder of its own: --out")
+    if out is not None:
+        opened = opened.derive(out, override_settings(opened.settings, set_ or []))
+    show_scores(console, run_evaluate(opened, progress=progress))
+
+
+@app.command()
+def report(run: opt.RunFolder) -> None:
+    """Write report.html, scores.csv, scores.json and summary.csv of a scored run."""
+    from mitosam.workflows.report import report as write
+    from mitosam.workflows.runs import Run
+
+    typer.echo(write(Run.open(run), progress=progress))
+
+
+@app.command()
+def predict(
+    images: opt.Images,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    *,
+    model: Annotated[str, typer.Option(help="A run, a model.safetensors, or a base model.")],
+    prompts: Annotated[
+        Path | None, typer.Option(help="CSV or JSON file of boxes and points; see docs/formats.md.")
+    ] = None,
+    from_masks: Annotated[
+        Path | None, typer.Option(help="Take one box for each object of these masks instead.")
+    ] = None,
+    multimask: Annotated[
+        bool, typer.Option("--multimask", help="Keep all candidate masks, not only the best.")
+    ] = False,
+) -> None:
+    """Segment what prompts point at, and write labels.tif and masks.csv."""
+    from mitosam.workflows.predict import predict as run_predict
+
+    result = run_predict(
+        images,
+        out,
+        model=model,
+        prompts=prompts,
+        from_masks=from_masks,
+        multimask_output=multimask,
+        progress=progress,
+    )
+    console.print(
+        f"{result.num_masks} masks on {result.num_sections} sections: {result.labels}",
+        markup=False,
+    )
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A run, a model.safetensors, or a base model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder, or file for original.")],
+    *,
+    to: Annotated[
+        str, typer.Option(help='"huggingface" or "original" (segment-anything .pth).')
+    ] = "huggingface",
+) -> None:
+    """Write the tuned model whole, for other software."""
+    from mitosam.workflows.export import export as write
+
+    typer.echo(write(model, out, to=to))  # type: ignore[arg-type]
+
+
+@app.command()
+def info(
+    thing: Annotated[
+        Path | None, typer.Argument(help="A run, a model, a volume; nothing for this machine.")
+    ] = None,
+) -> None:
+    """Say what a run, a model or a volume is, or what this machine can do."""
+    from mitosam.cli.show import show_facts
+    from mitosam.workflows.info import info as describe
+
+    show_facts(console, describe(thing))
+
+
+@app.command()
+def cache(
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all embeddings.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="With --clear: only of models whose name begins so.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Another cache than the usual.")] = None,
+) -> None:
+    """List the image embeddings that are kept between runs, or remove them."""
+    from mitosam.cli.show import show_cache
+    from mitosam.embeddings import CacheSettings, clear_cache, list_cache
+
+    settings = CacheSettings(folder=folder)
+    freed = clear_cache(settings, model=model) if clear else None
+    show_cache(console, settings, list_cache(settings), freed)
+
+
+def _sources(
+    images: Path,
+    masks: Path,
+    test_images: Path | None = None,
+    test_masks: Path | None = None,
+    voxel_size: str | None = None,
+):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from mitosam.workflows.prepare import Sources
+
+    if (test_images is None) != (test_masks is None):
+        raise SettingsError("--test-images and --test-masks go together, got only one of them")
+    return Sources(
+        images=images,
+        masks=masks,
+        test_images=test_images,
+        test_masks=test_masks,
+        voxel_size_nm=opt.parse_voxel_size(voxel_size),
+    )

@@ -1,0 +1,115 @@
+"""Options that several commands share, and how their texts become values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mitosam.errors import SettingsError
+
+if TYPE_CHECKING:
+    from mitosam.config import RunSettings
+
+Images = Annotated[
+    Path,
+    typer.Argument(help="EM images: a TIFF stack, a single image, or a folder of sections."),
+]
+Masks = Annotated[
+    Path,
+    typer.Argument(help="Masks of the same sections: 0 is background; 1, 255 or ids are objects."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the new run.")]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file with settings; see docs/settings.md."),
+]
+Preset = Annotated[
+    str,
+    typer.Option(help='"default", or "paper": the original experiment exactly.'),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting, as training.epochs=3; may be given many times."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help='Base model: "vit_t" (embedded), a Hugging Face name or folder, or a file.'),
+]
+Seed = Annotated[int | None, typer.Option(help="Everything random follows from this number.")]
+Train = Annotated[
+    str | None, typer.Option(help='Sections to train on, counted from 1: "1-104" or "1-20,40".')
+]
+Validation = Annotated[
+    str | None, typer.Option(help="Sections that choose the best step (with --train).")
+]
+Test = Annotated[str | None, typer.Option(help="Sections to report on (with --train).")]
+TestImages = Annotated[
+    Path | None, typer.Option(help="Images of another volume to report on instead.")
+]
+TestMasks = Annotated[Path | None, typer.Option(help="Masks of that volume.")]
+VoxelSize = Annotated[
+    str | None, typer.Option(help="Voxel size z,y,x in nm, as 5,5,5, where the file has none.")
+]
+
+
+def settings_from(
+    *,
+    preset: str,
+    config: Path | None,
+    overrides: list[str] | None,
+    model: str | None = None,
+    seed: int | None = None,
+    split: dict[str, str | None] | None = None,
+) -> RunSettings:
+    """Settings from the options that were given."""
+    from mitosam.config import resolve_settings
+
+    values: dict[str, Any] = {}
+    if seed is not None:
+        values["seed"] = seed
+    if model is not None:
+        values["model"] = {"name": model}
+    ranges = {name: text for name, text in (split or {}).items() if text}
+    if ranges:
+        values["split"] = {"kind": "given", **ranges}
+    return resolve_settings(
+        preset=preset, file=config, overrides=overrides or (), values=values
+    )
+
+
+def parse_voxel_size(text: str | None) -> tuple[float, float, float] | None:
+    """z, y, x in nm.
+
+    >>> parse_voxel_size("30,8,8")
+    (30.0, 8.0, 8.0)
+    """
+    if text is None:
+        return None
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"--voxel-size needs three numbers z,y,x in nm, got {text!r}") from None
+    if min(z, y, x) <= 0:
+        raise SettingsError(f"--voxel-size must be above 0, got {text!r}")
+    return z, y, x
+
+
+def parse_duration(text: str | None) -> float:
+    """Seconds; no text is no limit.
+
+    >>> parse_duration("1h30min")
+    5400.0
+    """
+    if text is None:
+        return float("inf")
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text.strip())
+    if not parts or "".join(a + b for a, b in parts) != re.sub(r"\s", "", text):
+        raise SettingsError(f"--budget needs a time such as 30min, 1h30min or 90s, got {text!r}")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+_SECONDS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}

@@ -1,0 +1,91 @@
+"""The main job: from images and masks to a report of what tuning gained."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitosam.config import RunSettings
+from mitosam.errors import OutputExistsError
+from mitosam.progress import SILENT, Progress
+from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
+from mitosam.workflows.models import load_base
+from mitosam.workflows.prepare import Sources, open_pair, prepare_run
+from mitosam.workflows.report import report
+from mitosam.workflows.runs import Run
+from mitosam.workflows.train import train
+
+# Scoring the tuned model and drawing the report, as a multiple of the time the base model took.
+EVALUATION_SHARE = 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneResult:
+    """A finished run."""
+
+    run: Run
+    evaluation: Evaluation
+    report: Path
+    seconds: float
+
+
+def finetune(
+    sources: Sources,
+    out: Path,
+    settings: RunSettings,
+    *,
+    budget_s: float = math.inf,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> FinetuneResult:
+    """Prepare, score the base model, train, score the tuned model, and write the report.
+
+    Parameters
+    ----------
+    budget_s
+        Seconds for all of it. Training stops in time for what comes after it, at the best weights
+        so far; the learning rate is spread over the time there is.
+    resume
+        Go on with the run in `out`, which must have been made with the same settings.
+
+    Raises
+    ------
+    OutputExistsError
+        `out` holds something already, and `resume` is not set.
+    """
+    started = time.monotonic()
+    run = _open_run(sources, out, settings, resume=resume, progress=progress)
+    model = load_base(settings)
+    before = time.monotonic()
+    evaluate_base(run, model, progress=progress)
+    reserve = EVALUATION_SHARE * (time.monotonic() - before)
+    if not run.tuned_weights.exists():
+        left = budget_s - (time.monotonic() - started) - reserve
+        train(run, model, seconds_left=max(left, 1.0), progress=progress)
+    evaluation = evaluate(run, load_base(settings), progress=progress)
+    seconds = time.monotonic() - started
+    run.record({"seconds": round(seconds, 1)})
+    return FinetuneResult(
+        run=run,
+        evaluation=evaluation,
+        report=report(run, evaluation, progress=progress),
+        seconds=seconds,
+    )
+
+
+def _open_run(
+    sources: Sources, out: Path, settings: RunSettings, *, resume: bool, progress: Progress
+) -> Run:
+    if not resume:
+        if out.exists() and (out / "settings.toml").exists():
+            raise OutputExistsError(
+                f"{out} holds a run already; pass --resume to go on with it, or another --out"
+            )
+        opened = open_pair(sources.images, sources.masks)
+        return prepare_run(Run.create(out, settings), sources, opened, progress=progress)
+    run = Run.resume(out, settings)
+    if not (run.prepared_folder / "parts.json").exists():
+        prepare_run(run, sources, progress=progress)
+    return run

@@ -1,0 +1,170 @@
+"""The report of a run: what tuning gained, in one page."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mitosam.evaluation.cases import ChosenCase, choose_cases
+from mitosam.evaluation.scores import Score, Subject
+from mitosam.geometry import Window
+from mitosam.progress import SILENT, Progress
+from mitosam.report.build import write_report
+from mitosam.report.content import Case, Report
+from mitosam.training.curve import CurvePoint
+from mitosam.workflows.evaluate import Evaluation, read_evaluation, read_masks, test_questions
+from mitosam.workflows.prepare import describe_split
+from mitosam.workflows.runs import Part, Run
+
+
+def report(
+    run: Run, evaluation: Evaluation | None = None, *, progress: Progress = SILENT
+) -> Path:
+    """Write `report.html` and the tables beside it, and return the page's path.
+
+    Raises
+    ------
+    InputNotFoundError
+        The run was not evaluated yet.
+    """
+    evaluation = evaluation or read_evaluation(run)
+    progress.say("drawing the report")
+    parts = run.parts()
+    content = Report(
+        title=f"mitosam: {run.folder.resolve().name}",
+        scores=evaluation.scores,
+        summaries=evaluation.summary,
+        differences=evaluation.differences,
+        cases=_cases(run, parts, evaluation),
+        curve=read_curve(run.folder / "training.csv"),
+        counts=_counts(run, evaluation),
+        split=" ".join(f"{part.volume.name}: {describe_split(part.split)}." for part in parts),
+        notes=_notes(run, parts),
+        provenance=_provenance(run),
+    )
+    return write_report(run.folder, content)
+
+
+def read_curve(path: Path) -> list[CurvePoint]:
+    """The training curve, empty where there was no training."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        CurvePoint(
+            step=int(row["step"]),
+            **{
+                name: float(row[name] or "nan")
+                for name in CurvePoint.__dataclass_fields__
+                if name != "step"
+            },
+        )
+        for row in rows
+    ]
+
+
+def _cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:
+    """The chosen patches with their pixels; only those are read."""
+    chosen = choose_cases(evaluation.scores)
+    if not chosen:
+        return []
+    volumes = {part.volume.name: part.volume for part in parts}
+    masks = {method: read_masks(run, method) for method in ("base", "tuned")}
+    places = {
+        score.subject: number
+        for number, score in enumerate(
+            score
+            for score in evaluation.scores
+            if score.protocol == "patch-box" and score.method == "base"
+        )
+    }
+    boxes = _boxes(run, {case.base.subject for case in chosen})
+    size = run.settings.data.patch_px
+
+    def drawn(case: ChosenCase) -> Case:
+        score = case.base
+        volume, window = volumes[score.volume], Window(score.y, score.x, size, size)
+        place = places[score.subject]
+        nm = volume.voxel_size_nm
+        return Case(
+            image=np.asarray(window.cut(volume.images[score.section])),
+            truth=np.asarray(window.cut(volume.labels[score.section])) > 0,
+            base=masks["base"][place],
+            tuned=masks["tuned"][place],
+            base_score=case.base,
+            tuned_score=case.tuned,
+            why=case.why,
+            box_xyxy=boxes[score.subject],
+            pixel_nm=nm[2] if nm and math.isclose(nm[1], nm[2]) else None,
+        )
+
+    return [drawn(case) for case in chosen]
+
+
+def _boxes(run: Run, wanted: set[Subject]) -> dict[Subject, Float[np.ndarray, " 4"]]:
+    """The prompts of some patches, in the patches' own pixels."""
+    return {
+        question.subject: question.box_xyxy
+        - [question.subject.x, question.subject.y, question.subject.x, question.subject.y]
+        for asked in test_questions(run)
+        for question in asked.questions
+        if question.subject in wanted
+    }
+
+
+def _counts(run: Run, evaluation: Evaluation) -> list[tuple[str, int]]:
+    facts = [value for name, value in run.provenance().items() if name.startswith("volume ")]
+    counts = [
+        ("patches", sum(fact["patches"] for fact in facts)),
+        ("patches with mitochondria", sum(fact["patches_with_mitochondria"] for fact in facts)),
+        ("patches without, not trained on", sum(fact["patches_without"] for fact in facts)),
+    ]
+    if any(fact["pixels_lost_per_section"] for fact in facts):
+        lost = max(fact["pixels_lost_per_section"] for fact in facts)
+        counts.append(("pixels a section in no patch (edge = crop)", lost))
+    for protocol, label in (("patch-box", "patches scored"), ("object-box", "mitochondria scored")):
+        counts.append((label, len(_base_scores(evaluation, protocol))))
+    empty = sum(score.truth_px == 0 for score in _base_scores(evaluation, "patch-box"))
+    return [*counts, ("of the scored patches, empty", empty)]
+
+
+def _base_scores(evaluation: Evaluation, protocol: str) -> list[Score]:
+    return [s for s in evaluation.scores if s.protocol == protocol and s.method == "base"]
+
+
+def _notes(run: Run, parts: list[Part]) -> list[str]:
+    notes = [f"{part.volume.name}: {part.split.note}" for part in parts if part.split.note]
+    if any(part.split.leaky for part in parts):
+        notes.append(
+            "LEAKY SPLIT: sections that are reported on neighbour sections that were trained on, "
+            "and neighbouring sections are near copies. These scores are too high."
+        )
+    objects = run.settings.evaluation.objects
+    what = "whole mitochondria of a section, as far as one tile holds them"
+    pieces = "pieces of mitochondria within each patch"
+    notes.append(f"Objects are {what if objects == 'section' else pieces}.")
+    if run.settings.evaluation.max_sections:
+        notes.append(f"Only {run.settings.evaluation.max_sections} sections were scored.")
+    return notes
+
+
+def _provenance(run: Run) -> list[tuple[str, str]]:
+    facts = run.provenance()
+    rows = [(name, _shown(value)) for name, value in facts.items() if not isinstance(value, dict)]
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            rows += [(f"{name}: {key}", _shown(inner)) for key, inner in value.items()]
+    rows += [("settings", run.settings.to_toml())]
+    return [(name.replace("_", " "), text) for name, text in rows if text]
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

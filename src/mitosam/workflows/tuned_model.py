@@ -1,0 +1,70 @@
+"""A model by the name a user gives it: a base model, a run, or a tuned model's file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitosam.data.intensity import Normalisation
+from mitosam.data.settings import DataSettings
+from mitosam.errors import InputNotFoundError
+from mitosam.models.load import load_model
+from mitosam.models.sam import Sam
+from mitosam.models.settings import ModelSettings
+from mitosam.models.tuned import TUNED_KEY, TunedInfo, load_tuned, read_tuned_info
+from mitosam.models.weight_files import read_metadata
+from mitosam.workflows.models import keep_freed_memory, place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsableModel:
+    """A model with what it needs to be used on new images as it was trained."""
+
+    sam: Sam
+    tile_px: int
+    normalisation: Normalisation | None
+    info: TunedInfo | None
+
+
+def load_tuned_model(
+    model: Path | str, settings: ModelSettings | None = None
+) -> UsableModel:
+    """A model by name: "vit_t", any checkpoint, a run's folder, or a `model.safetensors` of one.
+
+    Raises
+    ------
+    InputNotFoundError
+        The run is not trained yet.
+    """
+    keep_freed_memory()
+    settings = settings or ModelSettings()
+    weights = tuned_weights(Path(model))
+    if weights is None:
+        sam = place(load_model(str(model)), settings)
+        return UsableModel(
+            sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None
+        )
+    info = read_tuned_info(weights)
+    sam = place(load_model(info.base_name), settings)
+    load_tuned(weights, sam)
+    return UsableModel(
+        sam=sam,
+        tile_px=info.tile_px,
+        normalisation=Normalisation.from_dict(info.normalisation),
+        info=info,
+    )
+
+
+def tuned_weights(path: Path) -> Path | None:
+    """The tuned model's file that a path stands for, or None if it stands for a base model."""
+    if path.is_dir() and (path / "settings.toml").exists():
+        weights = path / "model.safetensors"
+        if not weights.exists():
+            raise InputNotFoundError(
+                f"{path} is not trained yet; run `mitosam train {path}` first"
+            )
+        return weights
+    is_tuned = path.suffix == ".safetensors" and path.is_file() and TUNED_KEY in read_metadata(path)
+    return path if is_tuned else None
+
+

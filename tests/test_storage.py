@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import stat
+
+import pytest
+
+from mitosam.errors import OutputExistsError, StorageError
+from mitosam.storage import atomic_path, require_new_folder, sha256_of_file, write_text
+
+
+def test_a_file_appears_whole_with_its_parents_and_the_usual_rights(tmp_path):
+    path = tmp_path / "a" / "b" / "c.txt"
+    write_text(path, "µ")
+    assert path.read_bytes() == "µ".encode()
+    assert [item.name for item in path.parent.iterdir()] == ["c.txt"]
+    (tmp_path / "plain").write_text("")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_the_temporary_name_keeps_the_suffix(tmp_path):
+    with atomic_path(tmp_path / "a.tif") as temporary:
+        assert temporary.suffix == ".tif"
+        assert temporary.name.startswith(".")
+
+
+def fail_half_way(path, failure):
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise failure
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_whatever_goes_wrong_the_old_file_stays_and_the_new_one_goes(tmp_path, failure):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(failure):
+        fail_half_way(path, failure)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_becomes_a_storage_error_with_a_way_out(tmp_path):
+    with (
+        pytest.raises(StorageError, match=r"a.txt cannot be written: .*free some space"),
+        atomic_path(tmp_path / "a.txt"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_file_errors_pass_through(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "nowhere").read_text()
+
+
+def test_a_parent_that_is_a_file_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_new_folder_is_made_and_a_full_one_refused(tmp_path):
+    folder = require_new_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert require_new_folder(folder) == folder
+    (folder / "x").write_text("")
+    with pytest.raises(OutputExistsError, match="exists already; choose another --out"):
+        require_new_folder(folder)
+    with pytest.raises(OutputExistsError):
+        require_new_folder(folder / "x")
+
+
+def test_the_hash_is_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
