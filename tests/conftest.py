@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import settings
 
 # A deadline would time the machine, not the code.
@@ -16,3 +17,9 @@ def embeddings_go_to_a_folder_of_the_tests(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MITOSAM_CACHE", str(tmp_path_factory.mktemp("embeddings")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small tensors wait longer for a second thread than they would compute alone."""
+    torch.set_num_threads(1)
