@@ -12,7 +12,7 @@ class PromptMix(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    patch_box: float = Field(default=1, ge=0)
+    patch_box: float = Field(default=2, ge=0)
     """One box round all mitochondria of a patch."""
     object_box: float = Field(default=3, ge=0)
     """One box round one mitochondrion."""
@@ -25,7 +25,7 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=2, ge=1)
     """Passes over all training tiles."""
     min_steps: int = Field(default=400, ge=1)
     """Fewest optimiser steps; few annotated sections get more epochs."""
