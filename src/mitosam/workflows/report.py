@@ -38,7 +38,7 @@ def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress
         scores=evaluation.scores,
         summaries=evaluation.summary,
         differences=evaluation.differences,
-        cases=_cases(run, parts, evaluation),
+        cases=find_cases(run, parts, evaluation),
         curve=read_curve(run.folder / "training.csv"),
         counts=_counts(run, evaluation),
         split=" ".join(f"{part.volume.name}: {describe_split(part.split)}." for part in parts),
@@ -67,7 +67,7 @@ def read_curve(path: Path) -> list[CurvePoint]:
     ]
 
 
-def _cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:
+def find_cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:
     """The chosen patches with their pixels; only those are read."""
     chosen = choose_cases(evaluation.scores)
     if not chosen:
