@@ -76,9 +76,7 @@ def settings_from(
     ranges = {name: text for name, text in (split or {}).items() if text}
     if ranges:
         values["split"] = {"kind": "given", **ranges}
-    return resolve_settings(
-        preset=preset, file=config, overrides=overrides or (), values=values
-    )
+    return resolve_settings(preset=preset, file=config, overrides=overrides or (), values=values)
 
 
 def parse_voxel_size(text: str | None) -> tuple[float, float, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -30,7 +30,7 @@ class ScreenProgress:
         self, items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it"
     ) -> Iterator[T]:
         """The items one by one under a bar with the time that is left."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         with self._bars(unit) as bars:
             task = bars.add_task(description, total=total)

@@ -194,7 +194,7 @@ def _components(mask: Shaped[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     """8-connected regions of one value, numbered from 1; 0 stays 0."""
     from skimage.measure import label
 
-    return np.asarray(label(mask, background=0, connectivity=2))  # type: ignore[no-untyped-call]
+    return np.asarray(label(mask, background=0, connectivity=2))
 
 
 def pieces(labels: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:

@@ -194,7 +194,7 @@ def prepare_tile(tile: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[Ten
     A tile smaller than `frame.tile_px` (at the edge of a section) fills the upper left corner.
     """
     height, width = (round(side * frame.scale) for side in tile.shape)
-    grey = torch.from_numpy(np.ascontiguousarray(tile)).float()[None, None]
+    grey = torch.from_numpy(np.array(tile)).float()[None, None]
     scaled = F.interpolate(
         grey, (height, width), mode="bilinear", antialias=frame.scale < 1, align_corners=False
     )

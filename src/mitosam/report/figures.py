@@ -16,8 +16,8 @@ from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Scor
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
 from mitosam.report import ink
 from mitosam.report.content import Report
-from mitosam.training.curve import CurvePoint
 from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
+from mitosam.training.curve import CurvePoint
 
 MAX_POINTS = 1500
 

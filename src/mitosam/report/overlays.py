@@ -78,7 +78,7 @@ def outline_path(mask: Bool[np.ndarray, "height width"]) -> str:
     # Imported here: SciPy and scikit-image take a second that `--help` should not wait for.
     from skimage.measure import find_contours
 
-    outlines = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+    outlines = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
     # -0.5: find_contours counts pixel centres, the page pixel edges, and the padding took one.
     return "".join(
         "M" + "L".join(f"{x - 0.5:g},{y - 0.5:g}" for y, x in outline[:-1]) + "Z"

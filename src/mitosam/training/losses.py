@@ -22,6 +22,6 @@ def dice_bce_loss(
 
 @cache
 def _monai_loss():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    from monai.losses import DiceCELoss  # noqa: PLC0415
+    from monai.losses.dice import DiceCELoss
 
     return DiceCELoss(sigmoid=True, squared_pred=True)

@@ -168,8 +168,8 @@ class Trainer:
 
     def step(self, step: int, done: float) -> float:
         """One optimiser step with a share `done` of the run over; the mean loss of its prompts."""
-        for group in self._state.optimizer.param_groups:
-            group["lr"] = self._learning_rate(done)
+        for parameters in self._state.optimizer.param_groups:
+            parameters["lr"] = self._learning_rate(done)
         total, num_prompts = 0.0, 0
         self._state.optimizer.zero_grad()
         drawn = [
@@ -182,7 +182,7 @@ class Trainer:
             embedding = self._embedding(example)
             for group in groups:
                 loss = self._loss(embedding, group)
-                (loss * (len(group.regions) / count)).backward()
+                torch.autograd.backward(loss * (len(group.regions) / count))
                 total += float(loss.detach()) * len(group.regions)
                 num_prompts += len(group.regions)
         torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._settings.clip_norm)

@@ -61,9 +61,7 @@ def evaluate(
     return summarise_scores(scores, run.settings.seed)
 
 
-def evaluate_base(
-    run: Run, model: LoadedModel, *, progress: Progress = SILENT
-) -> list[Score]:
+def evaluate_base(run: Run, model: LoadedModel, *, progress: Progress = SILENT) -> list[Score]:
     """Scores of the base model, which must not have been trained yet, and of the rivals."""
     return _evaluate_method(run, model, "base", progress) + _score_rivals(run)
 
@@ -83,9 +81,7 @@ def read_evaluation(run: Run) -> Evaluation:
         for score in read_scores(path)
     ]
     if not scores:
-        raise InputNotFoundError(
-            f"{run.folder} has no scores; run `mitosam evaluate {run.folder}`"
-        )
+        raise InputNotFoundError(f"{run.folder} has no scores; run `mitosam evaluate {run.folder}`")
     return summarise_scores(scores + _score_rivals(run), run.settings.seed)
 
 
@@ -195,7 +191,9 @@ def _answer_chunk(
 def _prompts(questions: Sequence[Question]) -> Prompts:
     if questions[0].point_xy is None:
         return Prompts(boxes_xyxy=np.stack([question.box_xyxy for question in questions]))
-    points = np.stack([question.point_xy for question in questions if question.point_xy is not None])
+    points = np.stack(
+        [question.point_xy for question in questions if question.point_xy is not None]
+    )
     return Prompts(points_xy=points[:, None], point_labels=np.ones((len(points), 1), np.int64))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from mitosam.config import RunSettings
+from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split
 from mitosam.errors import InputError
 from mitosam.io.pairing import pair
@@ -23,7 +24,7 @@ from mitosam.progress import SILENT, Progress
 from mitosam.training.trainer import Trainer
 from mitosam.workflows.evaluate import answer, test_questions
 from mitosam.workflows.models import LoadedModel, load_base
-from mitosam.workflows.prepare import Sources, open_pair, prepare_volume, split_of_stack
+from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import TileQuestions
 from mitosam.workflows.tiles import SectionTile, examples_of, tiles_of, tiles_with_mitochondria
@@ -66,9 +67,7 @@ class _Timing:
     validation_s: float
 
 
-def plan(
-    sources: Sources, settings: RunSettings, *, progress: Progress = SILENT
-) -> Plan:
+def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT) -> Plan:
     """Time, peak memory and disk of `finetune`, from one encoding, one step and one answer here.
 
     Nothing is written but a temporary folder, and embeddings already in the cache are not counted
@@ -83,7 +82,10 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="mitosam-plan-") as folder:
         run = Run(folder=Path(folder), settings=settings)
         volume = prepare_volume(
-            few_images, few_masks, run.prepared_folder / "volume", pairing=pair(few_images, few_masks)
+            few_images,
+            few_masks,
+            run.prepared_folder / "volume",
+            pairing=pair(few_images, few_masks),
         )
         everything = tuple(range(len(few_images)))
         run.write_parts({"volume": _all_test(everything)})

@@ -93,14 +93,19 @@ def prepare_run(
             progress=progress,
         )
         parts = {"volume": (volume, split)}
-    run.write_parts({name: split for name, (_, split) in parts.items()})
-    run.record(_facts(run, sources, parts))
-    for name, (_, split) in parts.items():
-        progress.say(f"{name}: {describe_split(split)}")
+    record_parts(run, sources, parts, progress)
     return run
 
 
 Parts = dict[str, tuple[PreparedVolume, Split]]
+
+
+def record_parts(run: Run, sources: Sources, parts: Parts, progress: Progress = SILENT) -> None:
+    """Write down which volumes were prepared and what their sections are for."""
+    run.write_parts({name: split for name, (_, split) in parts.items()})
+    run.record(_facts(run, sources, parts))
+    for name, (_, split) in parts.items():
+        progress.say(f"{name}: {describe_split(split)}")
 
 
 def _prepare_two_volumes(
@@ -190,14 +195,16 @@ def _train_and_validate(num_sections: int, settings: RunSettings) -> Split:
 
 
 def _only_test(num_sections: int) -> Split:
-    return Split(
-        train=(), validation=(), test=tuple(range(num_sections)), unused=(), leaky=False
-    )
+    return Split(train=(), validation=(), test=tuple(range(num_sections)), unused=(), leaky=False)
 
 
 def describe_split(split: Split) -> str:
     """The split in words, sections counted from 1."""
-    named = [("train on", split.train), ("validate on", split.validation), ("report on", split.test)]
+    named = [
+        ("train on", split.train),
+        ("validate on", split.validation),
+        ("report on", split.test),
+    ]
     text = ", ".join(f"{verb} sections {ranges(part)}" for verb, part in named if part)
     if split.leaky:
         text += "; LEAKY: reported sections neighbour trained ones, which are near copies"

@@ -22,9 +22,7 @@ from mitosam.workflows.prepare import describe_split
 from mitosam.workflows.runs import Part, Run
 
 
-def report(
-    run: Run, evaluation: Evaluation | None = None, *, progress: Progress = SILENT
-) -> Path:
+def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress = SILENT) -> Path:
     """Write `report.html` and the tables beside it, and return the page's path.
 
     Raises

@@ -1,4 +1,4 @@
-"""What an evaluation asks of every model: prompts from the truth, with the masks they should give."""
+"""What an evaluation asks of every model: prompts from the truth, and the masks they ask for."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def _jittered_patch_box(
     size = len(labels)
     if not labels.any():
         return np.array([0, 0, size, size], np.float64)
-    return jitter_boxes(patch_box(labels)[None], jitter_px, (size, size), rng)[0]
+    boxes = jitter_boxes(patch_box(labels)[None], jitter_px, (size, size), rng)
+    return np.asarray(boxes[0])
 
 
 def _object_questions(

@@ -20,9 +20,9 @@ from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Run, now
 from mitosam.workflows.tiles import (
     SectionTile,
+    draw_views,
     encode_tiles,
     examples_of,
-    draw_views,
     tiles_of,
     tiles_with_mitochondria,
 )
@@ -84,9 +84,7 @@ def read_training_data(run: Run, model: LoadedModel, progress: Progress) -> Trai
     both = [*train_tiles, *validation_tiles]
     keys = encode_tiles(both, model.cache, model.sam.input_px, progress)
     examples = examples_of(both, keys, model.cache, run.settings.data)
-    return TrainingData(
-        train=examples[: len(train_tiles)], validation=examples[len(train_tiles) :]
-    )
+    return TrainingData(train=examples[: len(train_tiles)], validation=examples[len(train_tiles) :])
 
 
 def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:

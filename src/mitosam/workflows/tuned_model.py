@@ -14,6 +14,7 @@ from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import TUNED_KEY, TunedInfo, load_tuned, read_tuned_info
 from mitosam.models.weight_files import read_metadata
 from mitosam.workflows.models import keep_freed_memory, place
+from mitosam.workflows.runs import SETTINGS, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,7 @@ class UsableModel:
     info: TunedInfo | None
 
 
-def load_tuned_model(
-    model: Path | str, settings: ModelSettings | None = None
-) -> UsableModel:
+def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -> UsableModel:
     """A model by name: "vit_t", any checkpoint, a run's folder, or a `model.safetensors` of one.
 
     Raises
@@ -41,9 +40,7 @@ def load_tuned_model(
     weights = tuned_weights(Path(model))
     if weights is None:
         sam = place(load_model(str(model)), settings)
-        return UsableModel(
-            sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None
-        )
+        return UsableModel(sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None)
     info = read_tuned_info(weights)
     sam = place(load_model(info.base_name), settings)
     load_tuned(weights, sam)
@@ -57,14 +54,10 @@ def load_tuned_model(
 
 def tuned_weights(path: Path) -> Path | None:
     """The tuned model's file that a path stands for, or None if it stands for a base model."""
-    if path.is_dir() and (path / "settings.toml").exists():
-        weights = path / "model.safetensors"
+    if path.is_dir() and (path / SETTINGS).exists():
+        weights = Run.open(path).tuned_weights
         if not weights.exists():
-            raise InputNotFoundError(
-                f"{path} is not trained yet; run `mitosam train {path}` first"
-            )
+            raise InputNotFoundError(f"{path} is not trained yet; run `mitosam train {path}` first")
         return weights
     is_tuned = path.suffix == ".safetensors" and path.is_file() and TUNED_KEY in read_metadata(path)
     return path if is_tuned else None
-
-
