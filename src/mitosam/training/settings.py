@@ -14,7 +14,7 @@ class PromptMix(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    patch_box: float = Field(default=1, ge=0)
+    patch_box: float = Field(default=2, ge=0)
     """One box round all mitochondria of a patch."""
     object_box: float = Field(default=3, ge=0)
     """One box round one mitochondrion."""
@@ -35,7 +35,7 @@ class TrainingSettings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=2, ge=1)
     """Passes over all training tiles."""
     min_steps: int = Field(default=400, ge=1)
     """Fewest optimiser steps; few annotated sections get more epochs."""
