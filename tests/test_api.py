@@ -1,0 +1,39 @@
+"""The names that the package offers."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import mitosam
+
+
+@pytest.mark.parametrize("name", mitosam.__all__)
+def test_every_name_that_is_offered_is_there(name):
+    assert getattr(mitosam, name) is not None
+    assert name in dir(mitosam)
+
+
+def test_report_is_the_function_before_and_after_the_folder_of_that_name_is_imported():
+    code = (
+        "import mitosam; first = mitosam.report; import mitosam.report.build; "
+        "from mitosam import report; assert first is report and callable(report)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["finetune", "demo", "plan", "prepare", "train", "evaluate", "report", "predict", "export"],
+)
+def test_each_command_has_a_function_of_its_name(command):
+    workflow = importlib.import_module(f"mitosam.workflows.{command}")
+    assert getattr(mitosam, command) is getattr(workflow, command)
+
+
+def test_a_name_that_is_not_offered_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'segment'"):
+        _ = mitosam.segment
