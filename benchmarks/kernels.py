@@ -35,7 +35,8 @@ def measure(
     work = _work(sam, part, prompts)
     products = _products(precision)
     work()
-    part_s, peaks = [], {name: [] for name in products}
+    part_s: list[float] = []
+    peaks: dict[str, list[float]] = {name: [] for name in products}
     for _ in range(repeats):
         for name, product in products.items():
             peaks[name].append(_seconds(product))
@@ -75,7 +76,7 @@ def _products(precision: Precision) -> dict[str, Work]:
     if precision == "bf16":
         left, right = left.bfloat16(), right.bfloat16()
     products: dict[str, Work] = {"torch.matmul": lambda: left @ right}
-    if precision == "fp32" and torch.backends.mkldnn.is_available():
+    if precision == "fp32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         linear = to_mkldnn(torch.nn.Linear(SIDE, SIDE).eval())  # type: ignore[no-untyped-call]
         blocked = left.to_mkldnn()
         products["oneDNN"] = torch.inference_mode()(lambda: linear(blocked))

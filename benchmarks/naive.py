@@ -40,7 +40,7 @@ def measure(*, folder: str, encoder: str, warmup: int, steps: int) -> dict[str, 
         predicted = model(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
         loss = dice_bce_loss(predicted.pred_masks[:, 0, 0], targets)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         seconds.append(time.perf_counter() - started)
     return {"step_s": seconds[warmup:]}
