@@ -7,9 +7,12 @@ model's weights, the frame and the precision, so no setting can be mixed up with
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ import platformdirs
 from jaxtyping import Float, Float16, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mitosam.errors import StorageError
 from mitosam.geometry import ModelFrame
@@ -29,6 +32,8 @@ from mitosam.storage import atomic_path
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+# What a killed run left half written; no encoding takes as long.
+ABANDONED_AFTER_S = 3600.0
 Embedding = Float16[np.ndarray, "C h w"]
 
 
@@ -80,8 +85,11 @@ class EmbeddingCache:
         self._root = cache_folder(settings)
         self._limit_bytes = int(settings.limit_gb * 1e9)
         self._identity = f"{weights_hash}-{precision}-{FORMAT}"
-        self.folder = self._root / f"{model_name}-{weights_hash[:12]}-{precision}"
+        # A hub name holds a slash, and a folder within a folder would escape listing and clearing.
+        plain_name = re.sub(r"[^\w.-]+", "_", model_name)
+        self.folder = self._root / f"{plain_name}-{weights_hash[:12]}-{precision}"
         self._encode = encode
+        self._used: set[str] = set()
 
     def key(self, pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> str:
         """The name under which the embedding of these pixels is kept."""
@@ -96,7 +104,7 @@ class EmbeddingCache:
         keys = []
         for tile in progress.track(wanted, "encoding", unit="tile"):
             keys.append(self.fill_one(tile.read(), tile.frame))
-        self._trim(keep=set(keys))
+        self.trim()
         return keys
 
     def get(self, key: str) -> Embedding | None:
@@ -111,7 +119,8 @@ class EmbeddingCache:
             log.warning("%s is damaged and will be encoded again: %s", path, error)
             path.unlink(missing_ok=True)
             return None
-        os.utime(path)
+        with contextlib.suppress(FileNotFoundError):  # another run may trim the cache meanwhile
+            os.utime(path)
         return embedding
 
     def load(self, key: str) -> Embedding:
@@ -133,31 +142,45 @@ class EmbeddingCache:
     def fill_one(self, pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> str:
         """The key of one tile, encoded now if it is not there yet."""
         key = self.key(pixels, frame)
+        self._used.add(key)
         if self.get(key) is None:
             self._put(key, self._encode(pixels, frame))
         return key
 
     def _put(self, key: str, embedding: Float[np.ndarray, "C h w"]) -> None:
         with atomic_path(self._path(key)) as temporary:
-            save_file({"embedding": np.ascontiguousarray(embedding, np.float16)}, temporary)
+            # Not save_file: on a full disk its error is no OSError.
+            temporary.write_bytes(save({"embedding": np.ascontiguousarray(embedding, np.float16)}))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _trim(self, keep: set[str]) -> None:
-        """Remove what was unused for longest until the cache is within its limit."""
-        files = [(path, path.stat()) for path in self._root.glob("*/??/*.safetensors")]
+    def trim(self) -> None:
+        """Remove what was unused for longest, by any model, until the cache is within its limit.
+
+        What this object was asked for stays, whatever its size.
+        """
+        self._sweep()
+        files = [file for folder in _model_folders(self._root) for file in _embeddings(folder)]
         excess = sum(stat.st_size for _, stat in files) - self._limit_bytes
         for path, stat in sorted(files, key=lambda item: item[1].st_mtime):
             if excess <= 0:
                 return
-            if path.stem not in keep:
+            if path.stem not in self._used:
                 path.unlink(missing_ok=True)
                 excess -= stat.st_size
         if excess > 0:
             log.warning(
                 "this run's embeddings alone exceed the cache's limit by %.1f GB", excess / 1e9
             )
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left half written."""
+        oldest = time.time() - ABANDONED_AFTER_S
+        for path in self._root.glob("*/??/.*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
 
 def cache_folder(settings: CacheSettings) -> Path:
@@ -170,28 +193,41 @@ def cache_folder(settings: CacheSettings) -> Path:
 
 def list_cache(settings: CacheSettings) -> list[CacheEntry]:
     """What the cache holds, a line a model."""
-    return [_entry(folder) for folder in sorted(_model_folders(settings))]
+    return [_entry(folder) for folder in sorted(_model_folders(cache_folder(settings)))]
 
 
 def clear_cache(settings: CacheSettings, *, model: str | None = None) -> int:
     """Remove all embeddings, or those of one model; the number of bytes that came free."""
     freed = 0
-    for folder in _model_folders(settings):
+    for folder in _model_folders(cache_folder(settings)):
         if model is None or folder.name.startswith(model):
-            for path in folder.glob("??/*"):
+            for path in folder.glob("??/*.safetensors"):
                 freed += path.stat().st_size
                 path.unlink(missing_ok=True)
+            _remove_empty(folder)
     return freed
 
 
-def _model_folders(settings: CacheSettings) -> Iterator[Path]:
-    root = cache_folder(settings)
-    if root.is_dir():
-        yield from (folder for folder in root.iterdir() if folder.is_dir())
+def _remove_empty(folder: Path) -> None:
+    """Remove a model's folder if nothing is left in it."""
+    for path in [*folder.glob("??"), folder]:
+        with contextlib.suppress(OSError):  # not empty
+            path.rmdir()
+
+
+def _model_folders(root: Path) -> list[Path]:
+    return [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+
+
+def _embeddings(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The complete files of one model; what is being written has a name that begins with a dot."""
+    for path in folder.glob("??/[!.]*.safetensors"):
+        with contextlib.suppress(FileNotFoundError):  # another run may trim the cache meanwhile
+            yield path, path.stat()
 
 
 def _entry(folder: Path) -> CacheEntry:
-    stats = [path.stat() for path in folder.glob("??/*.safetensors")]
+    stats = [stat for _, stat in _embeddings(folder)]
     return CacheEntry(
         model=folder.name,
         num_embeddings=len(stats),

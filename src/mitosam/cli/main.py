@@ -16,6 +16,7 @@ from mitosam.errors import MitosamError, SettingsError
 
 if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources
+    from mitosam.workflows.runs import Run
 
 app = typer.Typer(
     name="mitosam",
@@ -202,25 +203,62 @@ def train(
 
 @app.command()
 def evaluate(
-    run: opt.RunFolder,
+    run: Annotated[Path, typer.Argument(help="A run; with --images also a model.safetensors.")],
     *,
+    images: Annotated[
+        Path | None, typer.Option(help="Score the tuned model on this other volume instead.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Masks of that volume.")] = None,
+    sections: Annotated[
+        str | None, typer.Option(help="Sections of that volume, counted from 1; all if not given.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write to another folder, with --set.")
+        Path | None, typer.Option("--out", "-o", help="Write a new run, with --set or --images.")
     ] = None,
     set_: opt.Overrides = None,
 ) -> None:
-    """Score base and tuned model on the same prompts, with the trivial rivals beside them."""
-    from mitosam.cli.show import show_scores
-    from mitosam.config import override_settings
-    from mitosam.workflows.evaluate import evaluate as run_evaluate
-    from mitosam.workflows.runs import Run
+    """Score base and tuned model on the same prompts, with the trivial rivals beside them.
 
+    With --images and --masks, a model is scored on a volume that it was not trained on.
+
+    Example: mitosam evaluate run --images other.tif --masks other_masks.tif --out run-on-other
+    """
+    from mitosam.cli.show import show_scores
+    from mitosam.workflows.evaluate import evaluate as run_evaluate
+
+    if (images is None) != (masks is None):
+        raise SettingsError("--images and --masks go together, got only one of them")
+    if sections and images is None:
+        raise SettingsError("--sections chooses among those of --images, which is not given")
+    opened = _run_to_score(run, images, masks, sections, out, set_ or [])
+    show_scores(console, run_evaluate(opened, progress=progress))
+    console.print(f"next: mitosam report {opened.folder}", markup=False)
+
+
+def _run_to_score(
+    run: Path,
+    images: Path | None,
+    masks: Path | None,
+    sections: str | None,
+    out: Path | None,
+    overrides: list[str],
+) -> Run:
+    from mitosam.config import override_settings
+    from mitosam.workflows.runs import Run
+    from mitosam.workflows.transfer import transfer
+
+    if images and masks:
+        if out is None:
+            raise SettingsError("another volume's scores need a folder of their own: --out")
+        return transfer(
+            run, images, masks, out, sections=sections, overrides=overrides, progress=progress
+        )
     opened = Run.open(run)
-    if set_ and not out:
+    if overrides and not out:
         raise SettingsError("--set changes what is scored, so it needs a folder of its own: --out")
     if out is not None:
-        opened = opened.derive(out, override_settings(opened.settings, set_ or []))
-    show_scores(console, run_evaluate(opened, progress=progress))
+        return opened.derive(out, override_settings(opened.settings, overrides))
+    return opened
 
 
 @app.command()

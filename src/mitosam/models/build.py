@@ -10,15 +10,15 @@ from torch import nn
 from transformers import PreTrainedConfig, SamConfig
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import (
-    SamMaskDecoder,
     SamPositionalEmbedding,
     SamPromptEncoder,
     SamVisionEncoder,
 )
 
+from mitosam.models.decoder import build_decoder
 from mitosam.models.sam import Sam
 from mitosam.models.tinyvit import TinyViT, TinyViTConfig
-from mitosam.models.vit import use_chunked_attention
+from mitosam.models.vit import use_sliced_attention
 
 # segment-anything's, where transformers' default is 1e-6.
 DECODER_NORM_EPS = 1e-5
@@ -43,7 +43,7 @@ def build_sam(config: SamConfig) -> Sam:
         vision = SamVisionConfig(**_copied(config.vision_config))
         vision._attn_implementation = "sdpa"
         encoder = SamVisionEncoder(vision)
-        use_chunked_attention(encoder)
+        use_sliced_attention(encoder)
         return _assemble("sam", config.to_dict(), encoder, config)
 
 
@@ -51,15 +51,13 @@ def _assemble(
     architecture: str, saved: dict[str, Any], encoder: nn.Module, config: SamConfig
 ) -> Sam:
     decoder = SamMaskDecoderConfig(**_copied(config.mask_decoder_config))
-    # Eager: with a handful of tokens the fused kernel is slower, above all backwards.
-    decoder._attn_implementation = "eager"
     return Sam(
         architecture=architecture,
         config=saved,
         vision_encoder=encoder,
         shared_image_embedding=SamPositionalEmbedding(config.vision_config),
         prompt_encoder=SamPromptEncoder(config),
-        mask_decoder=SamMaskDecoder(decoder),
+        mask_decoder=build_decoder(decoder),
     )
 
 

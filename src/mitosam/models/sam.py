@@ -148,9 +148,8 @@ class Sam(nn.Module):
         with self._autocast():
             logits, iou_predictions = self.mask_decoder(
                 image_embeddings=embeddings.to(self.device),
-                image_positional_embeddings=self._position_of_image().expand(
-                    len(embeddings), -1, -1, -1
-                ),
+                # One for all images: the decoder's layout broadcasts it (see decoder.py).
+                image_positional_embeddings=self._position_of_image(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask_output,

@@ -93,14 +93,19 @@ def prepare_run(
             progress=progress,
         )
         parts = {"volume": (volume, split)}
-    run.write_parts({name: split for name, (_, split) in parts.items()})
-    run.record(_facts(run, sources, parts))
-    for name, (_, split) in parts.items():
-        progress.say(f"{name}: {describe_split(split)}")
+    record_parts(run, sources, parts, progress)
     return run
 
 
 Parts = dict[str, tuple[PreparedVolume, Split]]
+
+
+def record_parts(run: Run, sources: Sources, parts: Parts, progress: Progress = SILENT) -> None:
+    """Write down which volumes were prepared and what their sections are for."""
+    run.write_parts({name: split for name, (_, split) in parts.items()})
+    run.record(_facts(run, sources, parts))
+    for name, (_, split) in parts.items():
+        progress.say(f"{name}: {describe_split(split)}")
 
 
 def _prepare_two_volumes(

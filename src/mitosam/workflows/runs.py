@@ -108,12 +108,7 @@ class Run:
         SettingsError
             More than the evaluation differs.
         """
-        changed = changed_settings(self.settings, settings)
-        wrong = [text for text in changed if not text.startswith("evaluation.")]
-        if wrong:
-            raise SettingsError(
-                f"only settings of [evaluation] can change after training, got {wrong[0]}"
-            )
+        require_same_training(self.settings, settings)
         run = Run.create(folder, settings)
         source = (self.source or self.folder).resolve()
         run.record(self.provenance() | run.provenance() | {"derived_from": str(source)})
@@ -192,6 +187,16 @@ class Run:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def require_same_training(before: RunSettings, after: RunSettings) -> None:
+    """Raise SettingsError where more than the evaluation differs."""
+    changed = changed_settings(before, after)
+    wrong = [text for text in changed if not text.startswith("evaluation.")]
+    if wrong:
+        raise SettingsError(
+            f"only settings of [evaluation] can change after training, got {wrong[0]}"
+        )
+
+
 def _split_to_json(split: Split) -> dict[str, Any]:
     return {
         "train": split.train,
@@ -224,9 +229,20 @@ def machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in REPORTED_PACKAGES},
     }
+
+
+def _processor() -> str:
+    """The processor's model, as Linux names it, or whatever Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
 
 
 def _version(package: str) -> str:

@@ -14,6 +14,7 @@ from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import TUNED_KEY, TunedInfo, load_tuned, read_tuned_info
 from mitosam.models.weight_files import read_metadata
 from mitosam.workflows.models import keep_freed_memory, place
+from mitosam.workflows.runs import SETTINGS, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,8 @@ def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -
 
 def tuned_weights(path: Path) -> Path | None:
     """The tuned model's file that a path stands for, or None if it stands for a base model."""
-    if path.is_dir() and (path / "settings.toml").exists():
-        weights = path / "model.safetensors"
+    if path.is_dir() and (path / SETTINGS).exists():
+        weights = Run.open(path).tuned_weights
         if not weights.exists():
             raise InputNotFoundError(f"{path} is not trained yet; run `mitosam train {path}` first")
         return weights
