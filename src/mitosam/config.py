@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -88,11 +89,16 @@ def validate_settings(values: Mapping[str, Any]) -> RunSettings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         if first["type"] == "extra_forbidden":
-            raise SettingsError(
-                f"{name} is not a setting; see docs/settings.md or `mitosam info --settings`"
-            ) from error
+            raise SettingsError(f"{name} is not a setting{_nearest(name)}") from error
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {message}, got {first['input']!r}") from error
+
+
+def _nearest(name: str) -> str:
+    """What was probably meant, and where all settings stand."""
+    known = list(_flatten(RunSettings().model_dump(mode="json")))
+    meant = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {meant[0]}? See docs/settings.md" if meant else "; see docs/settings.md"
 
 
 def read_settings(path: Path) -> RunSettings:

@@ -43,9 +43,12 @@ AS_IT_IS = View()
 
 
 def random_view(rng: np.random.Generator) -> View:
-    """Any symmetry; gamma between 0.67 and 1.5, gain between 0.75 and 1.25."""
+    """Any symmetry; every other view with gamma from 0.67 to 1.5 and gain from 0.75 to 1.25."""
+    symmetry, changes_contrast = int(rng.integers(8)), bool(rng.integers(2))
+    if not changes_contrast:
+        return View(symmetry=symmetry)
     return View(
-        symmetry=int(rng.integers(8)),
+        symmetry=symmetry,
         gamma=float(np.exp(rng.uniform(-0.4, 0.4))),
         gain=float(rng.uniform(0.75, 1.25)),
     )

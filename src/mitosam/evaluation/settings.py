@@ -14,7 +14,7 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    protocols: tuple[Protocol, ...] = PROTOCOLS
+    protocols: tuple[Protocol, ...] = Field(default=PROTOCOLS, min_length=1)
     """"patch-box": one box round all mitochondria of a patch; "object-box" and "object-point": one
     prompt for each mitochondrion. All prompts are taken from the truth."""
     objects: Literal["section", "patch"] = "section"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mitosam.errors import ModelError
@@ -50,7 +50,8 @@ def save_tuned(path: Path, model: Sam, info: TunedInfo, parameter_names: Collect
     weights = model.state_dict()
     trained = {name: weights[name].detach().cpu().float().contiguous() for name in parameter_names}
     with atomic_path(path) as temporary:
-        save_file(trained, temporary, metadata={TUNED_KEY: info.model_dump_json()})
+        # Not save_file: on a full disk its error is no OSError.
+        temporary.write_bytes(save(trained, {TUNED_KEY: info.model_dump_json()}))
 
 
 def read_tuned_info(path: Path) -> TunedInfo:

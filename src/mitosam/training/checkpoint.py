@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mitosam.errors import ModelError, SettingsError
@@ -41,7 +41,8 @@ class TrainingState:
             "curve": [asdict(point) for point in self.curve],
         }
         with atomic_path(path) as temporary:
-            save_file(self._tensors(), temporary, metadata={"record": json.dumps(record)})
+            # Not save_file: on a full disk its error is no OSError.
+            temporary.write_bytes(save(self._tensors(), {"record": json.dumps(record)}))
 
     def restore(self, path: Path, fingerprint: str) -> None:
         """Go on from what `save` wrote.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +26,8 @@ from mitosam.training.settings import TrainingSettings
 
 PromptKind = Literal["patch_box", "object_box", "object_point"]
 KINDS: tuple[PromptKind, ...] = ("patch_box", "object_box", "object_point")
+# Each prompt's image tokens take 4 MB a layer, and a tile may hold hundreds of objects.
+PROMPTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +103,14 @@ class PromptSampler:
             if len(chosen := rng.permutation(limit)[:count])
         ]
 
-    def every(self, example: TileExample, kind: PromptKind) -> PromptGroup | None:
-        """All prompts of one kind on a tile, as they are, for validation."""
+    def every(self, example: TileExample, kind: PromptKind) -> Iterator[PromptGroup]:
+        """All prompts of one kind on a tile, as they are, a few at a time, for validation."""
         labels = example.read_labels()
         patches = [window for window in example.patches if window.cut(labels).any()]
         count = len(patches) if kind == "patch_box" else int(labels.max())
-        if count == 0:
-            return None
-        return self._group(kind, example, labels, patches, np.arange(count), None)
+        for start in range(0, count, PROMPTS_AT_ONCE):
+            chosen = np.arange(start, min(start + PROMPTS_AT_ONCE, count))
+            yield self._group(kind, example, labels, patches, chosen, None)
 
     def _group(
         self,

@@ -14,13 +14,15 @@ def shake_boxes(
 ) -> Float[np.ndarray, "k 4"]:
     """Boxes whose sides each moved in or out by up to `share` of the box's side, inside the frame.
 
-    segment-anything's training moves them by a tenth.
+    segment-anything's training moves them by a tenth. However far they move, at least a pixel is
+    left between them.
     """
     sides = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 1)
     moved = boxes_xyxy + rng.uniform(-share, share, boxes_xyxy.shape) * np.tile(sides, 2)
-    height, width = shape_yx
-    clipped = np.clip(moved, 0, [width, height, width, height])
-    return np.asarray(clipped)
+    frame = np.array(shape_yx[::-1], np.float64)
+    corners = np.clip(moved, 0, np.tile(frame, 2))
+    first = np.minimum(corners[:, :2], frame - 1)
+    return np.concatenate([first, np.maximum(corners[:, 2:], first + 1)], axis=1)
 
 
 def random_points(

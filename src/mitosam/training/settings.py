@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class PromptMix(BaseModel):
     """How often each kind of prompt is drawn while training; the weights need not sum to 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
-    patch_box: float = Field(default=1, ge=0)
+    patch_box: float = Field(default=2, ge=0)
     """One box round all mitochondria of a patch."""
     object_box: float = Field(default=3, ge=0)
     """One box round one mitochondrion."""
     object_point: float = Field(default=1, ge=0)
     """One point inside one mitochondrion."""
 
+    @model_validator(mode="after")
+    def _check(self) -> PromptMix:
+        if self.patch_box + self.object_box + self.object_point <= 0:
+            raise ValueError("patch_box, object_box or object_point must be above 0")
+        return self
+
 
 class TrainingSettings(BaseModel):
     """How the mask decoder is trained on cached embeddings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=2, ge=1)
     """Passes over all training tiles."""
     min_steps: int = Field(default=400, ge=1)
     """Fewest optimiser steps; few annotated sections get more epochs."""

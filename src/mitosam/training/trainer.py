@@ -21,7 +21,7 @@ from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
 from mitosam.training.checkpoint import TrainingState
 from mitosam.training.curve import CurvePoint
-from mitosam.training.examples import KINDS, PromptGroup, PromptSampler, TileExample
+from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
 from mitosam.training.losses import dice_bce_loss
 from mitosam.training.settings import TrainingSettings
 
@@ -142,8 +142,9 @@ class Trainer:
                 state.step = step + 1
             if out_of_time or state.step in stops:
                 state.seconds = before + spent
-                self._validate(losses)
-                state.save(checkpoint, fingerprint)
+                if losses or not state.curve:
+                    self._validate(losses)
+                    state.save(checkpoint, fingerprint)
                 losses = []
             if out_of_time:
                 break
@@ -228,6 +229,7 @@ class Trainer:
         score = self.score_validation()
         per_epoch = math.ceil(len(self._examples) / self._settings.batch_tiles)
         earlier = max((point.validation_iou for point in state.curve), default=-math.inf)
+        is_blind = math.isnan(score.iou)  # no validation tile holds a prompt of a trained kind
         state.curve.append(
             CurvePoint(
                 step=state.step,
@@ -239,7 +241,7 @@ class Trainer:
                 validation_iou=score.iou,
             )
         )
-        if not self._validation or score.iou >= earlier or not state.best:
+        if is_blind or score.iou >= earlier:
             state.keep_best()
 
     @torch.inference_mode()
@@ -256,19 +258,23 @@ class Trainer:
         dices, ious = zip(*(kind.mean(axis=0) for kind in means), strict=True)
         return ValidationScore(dice=float(np.mean(dices)), iou=float(np.mean(ious)))
 
-    def _is_trained(self, kind: str) -> bool:
+    def _is_trained(self, kind: PromptKind) -> bool:
         return float(getattr(self._settings.prompt_mix, kind)) > 0
 
-    def _score_kind(self, kind: str) -> np.ndarray:
+    def _score_kind(self, kind: PromptKind) -> np.ndarray:
         """Dice and IoU of each prompt of one kind, up to the limit, from tiles spread evenly."""
         limit = self._settings.max_validation_prompts
         order = np.random.default_rng(self._seed).permutation(len(self._validation))
         rows: list[np.ndarray] = []
         num_prompts = 0
-        for example in (self._validation[i] for i in order):
-            group = self._sampler.every(example, kind)  # type: ignore[arg-type]
-            if group is None or num_prompts >= limit:
-                continue
+        groups = (
+            (example, group)
+            for example in (self._validation[i] for i in order)
+            for group in self._sampler.every(example, kind)
+        )
+        for example, group in groups:
+            if num_prompts >= limit:
+                break
             decoded = self._model.decode(self._embedding(example), group.prompts)
             predicted = (group.crop(decoded.low_res_logits[0, :, 0]) > 0).cpu().numpy()
             truth = (group.targets >= 0.5).numpy()
