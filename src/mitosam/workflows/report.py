@@ -21,7 +21,6 @@ from mitosam.workflows.evaluate import Evaluation, ask, read_evaluation, read_ma
 from mitosam.workflows.prepare import describe_split
 from mitosam.workflows.runs import Part, Run
 
-
 OBJECTS = {
     "section": "Objects are whole mitochondria of a section, as far as one tile holds them.",
     "patch": "Objects are the pieces of mitochondria within each patch.",
