@@ -48,7 +48,7 @@ results: $(ENV) ## docs/results from the real data of ../shared/data (long)
 	$(BIN)/python scripts/make_results.py
 
 bench: $(ENV) ## time and memory of the naive recipe against ours
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 docs: $(ENV) ## write docs/settings.md and docs/cli.md anew from the code
 	$(BIN)/python scripts/make_docs.py

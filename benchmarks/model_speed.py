@@ -52,7 +52,7 @@ def boxes(num_images: int, num_prompts: int) -> ModelPrompts:
 
 
 def train_step(model: Sam, embeddings: torch.Tensor, prompts: ModelPrompts) -> None:
-    model.decode(embeddings, prompts).low_res_logits.square().mean().backward()
+    torch.autograd.backward(model.decode(embeddings, prompts).low_res_logits.square().mean())
 
 
 @torch.inference_mode()

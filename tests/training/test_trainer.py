@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mitosam.errors import InputError, ModelError, SettingsError, StorageError
+from mitosam.progress import SilentProgress
+from mitosam.training.settings import PromptMix, TrainingSettings
+from mitosam.training.trainer import Trainer, train
+from tests.full_disk import no_file_above
+from tests.models.tiny_models import make_tiny_vit_sam
+from tests.training.tiny_examples import INPUT_PX, disc_labels, make_example, make_examples
+
+SETTINGS = TrainingSettings(
+    epochs=1, min_steps=12, validations=3, prompts_per_tile=3, learning_rate=1e-3
+)
+EXAMPLES = make_examples(4)
+VALIDATION = make_examples(2, start=50)
+
+
+class Killer(SilentProgress):
+    """Progress that stops the run when it has handed out some steps."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def track(self, items, description, *, total=None, unit="it"):
+        for number, item in enumerate(items):
+            if number == self.after:
+                raise KeyboardInterrupt
+            yield item
+
+
+def make_model():
+    return make_tiny_vit_sam(0, INPUT_PX)
+
+
+def run(folder, *, model=None, settings=SETTINGS, seed=0, validation=VALIDATION, **changes):
+    model = model or make_model()
+    result = train(
+        model,
+        changes.pop("examples", EXAMPLES),
+        validation,
+        settings,
+        seed=seed,
+        checkpoint=folder / "checkpoint.safetensors",
+        **changes,
+    )
+    return model, result
+
+
+def weights(model, part=""):
+    return {
+        name: tensor.clone()
+        for name, tensor in model.state_dict().items()
+        if name.startswith("mask_decoder.") == (part == "mask_decoder")
+    }
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(
+        torch.equal(tensor, second[name]) for name, tensor in first.items()
+    )
+
+
+def without_seconds(curve):
+    """NaN as text, so that two of them are equal."""
+    return [str({k: v for k, v in dataclasses.asdict(p).items() if k != "seconds"}) for p in curve]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    model, result = run(tmp_path_factory.mktemp("undisturbed"))
+    return weights(model, "mask_decoder"), result
+
+
+def test_only_the_mask_decoder_changes(undisturbed):
+    model = make_model()
+    frozen, trained = weights(model), weights(model, "mask_decoder")
+    after, _ = undisturbed
+    assert not equal(trained, after)
+    assert equal(frozen, weights(make_model()))
+
+
+def test_frozen_parts_keep_their_bytes_even_if_the_caller_left_them_trainable(tmp_path):
+    model = make_model().requires_grad_(True)
+    before = weights(model)
+    run(tmp_path, model=model)
+    assert equal(before, weights(model))
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path, undisturbed):
+    model, result = run(tmp_path / "again")
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+    assert without_seconds(result.curve) == without_seconds(undisturbed[1].curve)
+    other, _ = run(tmp_path / "other", seed=1)
+    assert not equal(weights(other, "mask_decoder"), undisturbed[0])
+
+
+@pytest.mark.parametrize("after", [0, 3, 4, 7, 11])
+def test_a_killed_run_goes_on_to_the_same_weights_and_curve(tmp_path, undisturbed, after):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(after))
+    model, result = run(tmp_path)
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+    assert without_seconds(result.curve) == without_seconds(undisturbed[1].curve)
+    assert (result.best_step, result.num_steps) == (undisturbed[1].best_step, 12)
+
+
+def test_a_run_killed_many_times_comes_to_the_same_end(tmp_path, undisturbed):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, progress=Killer(5))
+    model, result = run(tmp_path)
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+    assert without_seconds(result.curve) == without_seconds(undisturbed[1].curve)
+
+
+def test_a_run_killed_after_its_last_step_is_finished_without_another(tmp_path, undisturbed):
+    run(tmp_path)
+    model, result = run(tmp_path, progress=Killer(0))
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+    assert without_seconds(result.curve) == without_seconds(undisturbed[1].curve)
+
+
+def test_a_checkpoint_of_other_settings_or_data_is_refused_and_stays(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, fingerprint="a", progress=Killer(5))
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(SettingsError, match=r"other settings or data; choose another --out"):
+        run(tmp_path, fingerprint="b")
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 50, None])
+def test_a_damaged_checkpoint_is_an_error_with_a_way_out(tmp_path, content):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(5))
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] if content is None else content)
+    with pytest.raises(ModelError, match=r"is damaged .* remove it to train anew"):
+        run(tmp_path)
+
+
+def test_a_full_disk_stops_training_with_a_clear_error_and_keeps_the_last_state(
+    tmp_path, undisturbed
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(5))
+    with no_file_above(10_000), pytest.raises(StorageError, match="free some space"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    model, _ = run(tmp_path)
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+
+
+def test_no_time_at_all_still_leaves_validated_weights(tmp_path):
+    model, result = run(tmp_path, seconds_left=0.0)
+    assert result.stopped_by_budget
+    assert (result.num_steps, result.best_step) == (0, 0)
+    assert [point.step for point in result.curve] == [0]
+    assert math.isnan(result.curve[0].loss)
+    assert equal(weights(model, "mask_decoder"), weights(make_model(), "mask_decoder"))
+
+
+def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
+    endless = SETTINGS.model_copy(update={"min_steps": 100_000, "validations": 50_000})
+    model, result = run(tmp_path, settings=endless, seconds_left=1.5)
+    assert result.stopped_by_budget
+    assert 0 < result.num_steps < 100_000
+    best = max(point.validation_iou for point in result.curve)
+    (kept,) = [p for p in result.curve if p.step == result.best_step]
+    assert kept.validation_iou == best
+    # The learning rate was spread over the time there was.
+    assert result.curve[-1].learning_rate < 0.5 * endless.learning_rate
+
+
+def test_going_on_with_no_time_left_adds_nothing_to_the_curve(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(5))
+    _, result = run(tmp_path, seconds_left=0.0)
+    assert [point.step for point in result.curve] == [4]
+    assert result.stopped_by_budget
+
+
+def test_the_model_is_left_at_its_best_validated_weights(tmp_path):
+    wild = SETTINGS.model_copy(update={"learning_rate": 0.3, "schedule": "constant"})
+    model, result = run(tmp_path, settings=wild)
+    best = max(result.curve, key=lambda point: (point.validation_iou, point.step))
+    assert result.best_step == best.step
+    trainer = Trainer(model, EXAMPLES, VALIDATION, wild, seed=0)
+    score = trainer.score_validation()
+    assert (score.dice, score.iou) == (best.validation_dice, best.validation_iou)
+
+
+@pytest.mark.parametrize("reason", ["no tiles", "no patch inside the tiles"])
+def test_without_anything_to_validate_on_the_last_weights_are_kept(tmp_path, reason):
+    patch_only = SETTINGS.model_copy(
+        update={"prompt_mix": PromptMix(patch_box=1, object_box=0, object_point=0)}
+    )
+    blind = [dataclasses.replace(example, patches=()) for example in VALIDATION]
+    _, result = run(tmp_path, settings=patch_only, validation=[] if reason == "no tiles" else blind)
+    assert result.best_step == 12
+    assert all(math.isnan(point.validation_iou) for point in result.curve)
+
+
+def test_training_fits_what_it_sees(tmp_path):
+    one = [make_example(disc_labels(4, 64))]
+    keen = TrainingSettings(
+        epochs=1,
+        min_steps=150,
+        validations=3,
+        learning_rate=5e-3,
+        prompt_mix=PromptMix(patch_box=1, object_box=0, object_point=0),
+        jitter_px=1,
+    )
+    _, result = run(tmp_path, settings=keen, examples=one, validation=one)
+    assert result.curve[-1].loss < 0.7 * result.curve[0].loss
+    assert result.curve[-1].validation_dice > 0.5
+
+
+def test_without_averaging_the_saved_weights_are_the_trained_ones(tmp_path):
+    plain = SETTINGS.model_copy(update={"ema_decay": 0.0})
+    trainer = Trainer(make_model(), EXAMPLES, [], plain, seed=0)
+    trainer.step(0, 0.5)
+    for mean, live in zip(
+        trainer._state.averaged.parameters(), trainer._live.parameters(), strict=True
+    ):
+        assert torch.equal(mean, live)
+
+
+def test_a_bigger_batch_is_the_mean_over_its_prompts():
+    """One step on two tiles has the loss of both tiles' prompts, each prompt alike."""
+    settings = SETTINGS.model_copy(update={"batch_tiles": 2})
+    both = Trainer(make_model(), EXAMPLES, [], settings, seed=0).step(0, 0.5)
+    single = SETTINGS.model_copy(update={"batch_tiles": 1, "learning_rate": 1e-30})
+    trainer = Trainer(make_model(), EXAMPLES, [], single, seed=0)
+    parts = [trainer.step(step, 0.5) for step in range(2)]
+    sampler = trainer._sampler
+    counts = [
+        sum(len(g.regions) for g in sampler.draw(*trainer._batch(step)[0])) for step in range(2)
+    ]
+    assert both == pytest.approx(np.average(parts, weights=counts), rel=1e-5)
+
+
+def test_every_tile_is_seen_once_an_epoch_whatever_the_batch():
+    settings = SETTINGS.model_copy(update={"batch_tiles": 3})
+    trainer = Trainer(make_model(), EXAMPLES, [], settings, seed=0)
+    seen = [id(example) for step in range(4) for example, _ in trainer._batch(step)]
+    for epoch in range(3):
+        assert len(set(seen[4 * epoch : 4 * epoch + 4])) == 4
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing():
+    trainer = Trainer(make_model(), EXAMPLES, [], SETTINGS, seed=0)
+    rates = [trainer._learning_rate(done) for done in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert peak == 5
+    assert rates[peak] == pytest.approx(SETTINGS.learning_rate)
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak:]) < 0).all()
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_training_needs_a_tile(tmp_path):
+    with pytest.raises(InputError, match="at least one tile with mitochondria"):
+        run(tmp_path, examples=[])
