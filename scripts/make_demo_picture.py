@@ -57,6 +57,7 @@ def _panel(axis: Axes, case: Case, outlines: Outlines) -> None:
     axis.imshow(case.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     for mask, colour in outlines:
         if mask.any() and not mask.all():
+            axis.contourf(mask, levels=[0.5, 1.5], colors=[colour], alpha=0.18)
             axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.4)
     axis.set_xticks([])
     axis.set_yticks([])
