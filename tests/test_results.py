@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from make_results import CURVE_SECTIONS, POOL, real_data
@@ -28,7 +30,7 @@ def test_every_experiment_has_its_own_folder_and_follows_what_it_builds_on(plan)
 def test_annotated_sections_are_as_many_as_said_and_evenly_spread(count):
     sections = parse_sections(spread(count, POOL), POOL)
     assert len(sections) == count
-    gaps = {b - a for a, b in zip(sections, sections[1:], strict=False)}
+    gaps = {b - a for a, b in pairwise(sections)}
     assert gaps <= {POOL // count}
 
 
