@@ -170,7 +170,7 @@ def test_no_time_at_all_still_leaves_validated_weights(tmp_path):
 
 def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
     endless = SETTINGS.model_copy(update={"min_steps": 100_000, "validations": 50_000})
-    model, result = run(tmp_path, settings=endless, seconds_left=1.5)
+    _, result = run(tmp_path, settings=endless, seconds_left=1.5)
     assert result.stopped_by_budget
     assert 0 < result.num_steps < 100_000
     best = max(point.validation_iou for point in result.curve)
