@@ -11,15 +11,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mitosam.models.load import load_model
-from mitosam.models.sam import ModelPrompts, Sam
+from mitosam.models.sam import ModelPrompts, Precision, Sam
 from mitosam.workflows.models import keep_freed_memory
 
 REPEATS = 5
+FORMATS: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def best_seconds(run: Callable[[], object]) -> float:
@@ -69,11 +71,11 @@ def time_model(model: Sam, peak: float) -> None:
         prompts, given = boxes(count, each), embeddings[:count]
         name = f"decoder, {count} x {each} prompts"
         model.mask_decoder.requires_grad_(False)
-        report(name, lambda given=given, prompts=prompts: decode(model, given, prompts), peak)
+        report(name, partial(decode, model, given, prompts), peak)
         model.mask_decoder.requires_grad_(True)
         report(
             f"{name}, forward and backward",
-            lambda given=given, prompts=prompts: train_step(model, given, prompts),
+            partial(train_step, model, given, prompts),
             peak,
         )
 
@@ -85,7 +87,7 @@ def main() -> None:
     torch.manual_seed(0)
     keep_freed_memory()
     model = load_model()
-    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+    for precision, dtype in FORMATS.items():
         model.precision = precision
         peak = matmul_peak(dtype)
         print(f"{precision}, {torch.get_num_threads()} threads: peak {peak:.0f} GFLOP/s")
