@@ -101,10 +101,11 @@ def _flop(work: Work) -> int:
 
 def _flop_of_vit_b() -> int:
     """What transformers' encoder does: ours does more products, to write less."""
-    with torch.device("meta"):
-        encoder = SamVisionEncoder(SamVisionConfig(attn_implementation="eager"))
-        images = torch.empty(1, 3, 1024, 1024)
-    with torch.no_grad():
+    config = SamVisionConfig()
+    config._attn_implementation = "eager"
+    with torch.device("meta"), torch.no_grad():
+        encoder = SamVisionEncoder(config)
+        images = torch.empty(1, 3, config.image_size, config.image_size)
         return _flop(lambda: encoder(images))
 
 

@@ -26,8 +26,7 @@ def ask(setup: Setup) -> list[Memory]:
     """One epoch at each size, each in a new process; the larger reuse the smaller's embeddings."""
     sizes = QUICK_SIZES if setup.quick else SIZES
     many = replace(setup, folder=f"{setup.folder}/many")
-    # Almost any section has two patches with mitochondria.
-    many.fresh("subject", images=setup.images, masks=setup.masks, num_sections=sizes[-1] // 2)
+    many.fresh("subject", images=setup.images, masks=setup.masks, num_patches=sizes[-1])
     return [_memory(many, size) for size in sizes]
 
 

@@ -55,7 +55,7 @@ def _measure(asked: argparse.Namespace) -> Findings:
             threads=asked.threads,
             quick=asked.quick,
         )
-        subject = setup.fresh("subject", images=setup.images, masks=setup.masks, num_sections=None)
+        subject = setup.fresh("subject", images=setup.images, masks=setup.masks, num_patches=None)
         answers: dict[str, Any] = {
             name: _timed(name, setup) for name in QUESTIONS if name in asked.only
         }

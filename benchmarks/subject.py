@@ -5,6 +5,7 @@ Speed does not depend on the weights' values, so none need to be fetched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from benchmarks.fresh import reply
+from benchmarks.patches import paper_settings
 from mitosam.data.phantom import make_phantom
 from mitosam.data.prepared import prepare_volume
+from mitosam.geometry import PatchGrid
 from mitosam.io.volume import Volume
 from mitosam.workflows.prepare import open_pair
 
@@ -24,18 +27,27 @@ MAX_SECTIONS = 24
 
 
 def measure(
-    *, folder: str, images: str | None, masks: str | None, num_sections: int | None
+    *, folder: str, images: str | None, masks: str | None, num_patches: int | None
 ) -> dict[str, Any]:
-    """Write `volume/` and `vit_b/`, or `volume/` alone with its sections repeated to a number."""
+    """Write `volume/` and `vit_b/`, or `volume/` alone, repeated to hold that many patches."""
     sources = _sources(images, masks)
-    count = num_sections or min(len(sources[0]), MAX_SECTIONS)
+    count = min(len(sources[0]), MAX_SECTIONS)
+    if num_patches is not None:
+        count = _sections_for(num_patches, sources[1])
     image_volume, mask_volume = (_repeated(volume, count) for volume in sources)
     target = Path(folder) / "volume"
     target.mkdir(parents=True)
     prepare_volume(image_volume, mask_volume, target)
-    if num_sections is None:
+    if num_patches is None:
         _write_vit_b(Path(folder) / "vit_b")
-    return {"name": image_volume.name, "shape_zyx": sources[0].shape_zyx}
+    return {"name": image_volume.name, "shape_zyx": image_volume.shape_zyx}
+
+
+def _sections_for(num_patches: int, masks: Volume) -> int:
+    """How many sections hold so many patches with mitochondria, and some more to be safe."""
+    grid = PatchGrid(masks.shape_zyx[1:], paper_settings().data.patch_px)
+    held = sum(int(grid.cut(section).any(axis=(1, 2)).sum()) for section in masks.sections())
+    return math.ceil(1.2 * num_patches * len(masks) / held)
 
 
 def _sources(images: str | None, masks: str | None) -> tuple[Volume, Volume]:
