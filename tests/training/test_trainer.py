@@ -69,9 +69,7 @@ def equal(first, second):
 
 def without_seconds(curve):
     """NaN as text, so that two of them are equal."""
-    return [
-        str({k: v for k, v in dataclasses.asdict(p).items() if k != "seconds"}) for p in curve
-    ]
+    return [str({k: v for k, v in dataclasses.asdict(p).items() if k != "seconds"}) for p in curve]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +170,7 @@ def test_no_time_at_all_still_leaves_validated_weights(tmp_path):
 
 def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
     endless = SETTINGS.model_copy(update={"min_steps": 100_000, "validations": 50_000})
-    model, result = run(tmp_path, settings=endless, seconds_left=1.5)
+    _, result = run(tmp_path, settings=endless, seconds_left=1.5)
     assert result.stopped_by_budget
     assert 0 < result.num_steps < 100_000
     best = max(point.validation_iou for point in result.curve)
@@ -206,9 +204,7 @@ def test_without_anything_to_validate_on_the_last_weights_are_kept(tmp_path, rea
         update={"prompt_mix": PromptMix(patch_box=1, object_box=0, object_point=0)}
     )
     blind = [dataclasses.replace(example, patches=()) for example in VALIDATION]
-    _, result = run(
-        tmp_path, settings=patch_only, validation=[] if reason == "no tiles" else blind
-    )
+    _, result = run(tmp_path, settings=patch_only, validation=[] if reason == "no tiles" else blind)
     assert result.best_step == 12
     assert all(math.isnan(point.validation_iou) for point in result.curve)
 
