@@ -41,14 +41,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        if isinstance(error, StorageError) or error.errno not in _DISK_ERRNOS:
+        if isinstance(error, StorageError) or error.errno not in DISK_ERRNOS:
             raise
         raise _storage_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-_DISK_ERRNOS = {
+DISK_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO, errno.EPERM)
 }
 
@@ -72,6 +72,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def require_free(folder: Path) -> None:
+    """Raise OutputExistsError if `folder` is a file, or holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExistsError(
+            f"{folder} exists already; choose another --out, or remove it if it is not needed"
+        )
+
+
 def require_new_folder(folder: Path) -> Path:
     """`folder`, made, provided it did not exist or was empty.
 
@@ -80,10 +88,7 @@ def require_new_folder(folder: Path) -> Path:
     OutputExistsError
         It holds something already.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError(
-            f"{folder} exists already; choose another --out, or remove it if it is not needed"
-        )
+    require_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,7 +121,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         folder.rmdir()
         temporary.rename(folder)
     except OSError as error:
-        if isinstance(error, StorageError) or error.errno not in _DISK_ERRNOS:
+        if isinstance(error, StorageError) or error.errno not in DISK_ERRNOS:
             raise
         raise _storage_error(folder, error) from error
     finally:

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from mitosam import __version__
 from mitosam.cli import options as opt
-from mitosam.cli.screen import ScreenProgress, show_logs
+from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
+from mitosam.storage import DISK_ERRNOS
 
 if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources
@@ -27,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+# Results go to standard output; progress, remarks and errors beside it.
+output = Console()
 console = Console(stderr=True)
 progress = ScreenProgress(console)
 
@@ -36,11 +39,22 @@ def main() -> None:
     try:
         app()
     except MitosamError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        show_error(console, str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("stopped; `--resume` goes on where it was", markup=False)
-        sys.exit(130)
+    except OSError as error:
+        if error.errno not in DISK_ERRNOS:
+            raise
+        where = error.filename or "a file"
+        remedy = "free some space, or change its rights"
+        show_error(console, f"{where}: {error.strerror}; {remedy}")
+        sys.exit(2)
+    except SystemExit as ended:  # typer turns Ctrl-C into this code
+        if ended.code == STOPPED:
+            console.print("stopped; finetune --resume, or train, goes on where it was")
+        raise
+
+
+STOPPED = 130
 
 
 def _show_version(wanted: bool) -> None:
@@ -109,7 +123,7 @@ def finetune(
         resume=resume,
         progress=progress,
     )
-    show_result(console, result)
+    show_result(output, result)
 
 
 @app.command()
@@ -120,7 +134,7 @@ def demo(
     from mitosam.cli.show import show_result
     from mitosam.workflows.demo import demo as run_demo
 
-    show_result(console, run_demo(out, progress=progress))
+    show_result(output, run_demo(out, progress=progress))
 
 
 @app.command()
@@ -147,7 +161,7 @@ def plan(
         model=model,
         split={"train": train, "validation": validation, "test": test},
     )
-    show_plan(console, make_plan(_sources(images, masks), settings, progress=progress))
+    show_plan(output, make_plan(_sources(images, masks), settings, progress=progress))
 
 
 @app.command()
@@ -181,7 +195,8 @@ def prepare(
     )
     sources = _sources(images, masks, test_images, test_masks, voxel_size)
     run_prepare(sources, out, settings, progress=progress)
-    console.print(f"prepared {out}; next: mitosam train {out}", markup=False)
+    typer.echo(out)
+    progress.say(f"next: mitosam train {out}")
 
 
 @app.command()
@@ -195,10 +210,8 @@ def train(
     from mitosam.workflows.train import train as run_train
 
     result = run_train(Run.open(run), seconds_left=opt.parse_duration(budget), progress=progress)
-    console.print(
-        f"{result.num_steps} steps, best at {result.best_step}; next: mitosam evaluate {run}",
-        markup=False,
-    )
+    typer.echo(f"{result.num_steps} steps, best at {result.best_step}")
+    progress.say(f"next: mitosam evaluate {run}")
 
 
 @app.command()
@@ -231,8 +244,8 @@ def evaluate(
     if sections and images is None:
         raise SettingsError("--sections chooses among those of --images, which is not given")
     opened = _run_to_score(run, images, masks, sections, out, set_ or [])
-    show_scores(console, run_evaluate(opened, progress=progress))
-    console.print(f"next: mitosam report {opened.folder}", markup=False)
+    show_scores(output, run_evaluate(opened, progress=progress))
+    progress.say(f"next: mitosam report {opened.folder}")
 
 
 def _run_to_score(
@@ -298,10 +311,7 @@ def predict(
         multimask_output=multimask,
         progress=progress,
     )
-    console.print(
-        f"{result.num_masks} masks on {result.num_sections} sections: {result.labels}",
-        markup=False,
-    )
+    typer.echo(f"{result.num_masks} masks on {result.num_sections} sections: {result.labels}")
 
 
 @app.command()
@@ -329,7 +339,7 @@ def info(
     from mitosam.cli.show import show_facts
     from mitosam.workflows.info import info as describe
 
-    show_facts(console, describe(thing))
+    show_facts(output, describe(thing))
 
 
 @app.command()
@@ -347,7 +357,7 @@ def cache(
 
     settings = CacheSettings(folder=folder)
     freed = clear_cache(settings, model=model) if clear else None
-    show_cache(console, settings, list_cache(settings), freed)
+    show_cache(output, settings, list_cache(settings), freed)
 
 
 def _sources(

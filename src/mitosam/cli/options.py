@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,8 +92,8 @@ def parse_voxel_size(text: str | None) -> tuple[float, float, float] | None:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError:
         raise SettingsError(f"--voxel-size needs three numbers z,y,x in nm, got {text!r}") from None
-    if min(z, y, x) <= 0:
-        raise SettingsError(f"--voxel-size must be above 0, got {text!r}")
+    if not all(0 < size < math.inf for size in (z, y, x)):
+        raise SettingsError(f"--voxel-size needs finite numbers above 0, got {text!r}")
     return z, y, x
 
 
@@ -107,7 +108,10 @@ def parse_duration(text: str | None) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text.strip())
     if not parts or "".join(a + b for a, b in parts) != re.sub(r"\s", "", text):
         raise SettingsError(f"--budget needs a time such as 30min, 1h30min or 90s, got {text!r}")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise SettingsError(f"--budget must be above 0, got {text!r}")
+    return seconds
 
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}

@@ -38,15 +38,16 @@ class ScreenProgress:
                 yield item
                 bars.advance(task)
         if not self._console.is_terminal:
-            self._console.print(f"{description}: {total or ''} {unit}s done")
+            count = "" if total is None else f"{total} "
+            self.say(f"{description}: {count}{unit}s done")
 
     def say(self, message: str) -> None:
         """One line that stays."""
-        self._console.print(message, highlight=False, markup=False)
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def _bars(self, unit: str) -> Bars:
         return Bars(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(f"{unit}s"),
@@ -56,6 +57,12 @@ class ScreenProgress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
+
+
+def show_error(console: Console, message: str) -> None:
+    """One line, whatever the message."""
+    line = f"error: {' '.join(message.split())}"
+    console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_logs(console: Console, *, verbose: bool) -> None:

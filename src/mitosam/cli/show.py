@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 def show_result(console: Console, result: FinetuneResult) -> None:
     """The scores, the time it took, and where the report is."""
     show_scores(console, result.evaluation)
-    console.print(f"finished in {readable_time(result.seconds)}", markup=False)
-    print_path(console, str(result.report.resolve()))
+    console.print(f"finished in {readable_time(result.seconds)}", highlight=False)
+    print_line(console, str(result.report.resolve()))
 
 
-def print_path(console: Console, path: str) -> None:
-    """A path on a line of its own, never broken."""
-    console.print(path, soft_wrap=True, highlight=False, markup=False)
+def print_line(console: Console, text: str) -> None:
+    """A line that is never broken, so that paths and hashes can be copied."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table, as wide as it needs to be where no terminal limits it."""
+    console.print(table, width=None if console.is_terminal else NUM_COLUMNS_IN_FILES)
+
+
+NUM_COLUMNS_IN_FILES = 160
 
 
 def show_scores(console: Console, evaluation: Evaluation) -> None:
@@ -46,7 +54,7 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
             ),
             style="bold" if row.method == "tuned" else None,
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -59,7 +67,7 @@ def show_plan(console: Console, plan: Plan) -> None:
         table.add_row(stage.name, stage.amount, readable_time(stage.seconds))
     table.add_section()
     table.add_row("all", "", readable_time(plan.seconds), style="bold")
-    console.print(table)
+    print_table(console, table)
     show_facts(
         console,
         {
@@ -72,19 +80,18 @@ def show_plan(console: Console, plan: Plan) -> None:
 
 def show_facts(console: Console, facts: Mapping[str, str]) -> None:
     """Names and values in two columns."""
-    table = Table.grid(padding=(0, 2))
+    width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        table.add_row(name, value)
-    console.print(table)
+        print_line(console, f"{name:<{width}}  {value}")
 
 
 def show_cache(
     console: Console, settings: CacheSettings, entries: Sequence[CacheEntry], freed: int | None
 ) -> None:
     """What the cache holds, a line a model."""
-    console.print(f"cache: {cache_folder(settings)}", markup=False, soft_wrap=True)
+    print_line(console, f"cache: {cache_folder(settings)}")
     if freed is not None:
-        console.print(f"removed {readable_bytes(freed)}")
+        print_line(console, f"removed {readable_bytes(freed)}")
     table = Table("model", "embeddings", "size", "last used")
     for entry in entries:
         used = datetime.fromtimestamp(entry.last_used).astimezone()
@@ -94,4 +101,4 @@ def show_cache(
             readable_bytes(entry.num_bytes),
             f"{used:%Y-%m-%d %H:%M}" if entry.num_embeddings else "never",
         )
-    console.print(table)
+    print_table(console, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,8 @@ from jaxtyping import Shaped, UInt8
 
 from mitosam.errors import InputError
 from mitosam.io.volume import Volume
+
+logger = logging.getLogger(__name__)
 
 NUM_SAMPLED_SECTIONS = 16
 NUM_SAMPLED_PIXELS = 1 << 18
@@ -22,11 +25,13 @@ class Normalisation:
     """How grey values become 0 to 255: as they are, or stretched from `low` to `high`.
 
     It is measured on the training volume, saved with the model, and used again at inference.
+    `dtype` names the numbers it was measured on, "" where that is not known.
     """
 
     kind: Literal["identity", "percentile"] = "identity"
     low: float = 0.0
     high: float = 255.0
+    dtype: str = "uint8"
 
     def apply(self, section: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """The section in 0 to 255; what lies beyond `low` and `high` is clipped."""
@@ -43,7 +48,18 @@ class Normalisation:
 
     def to_dict(self) -> dict[str, str]:
         """Flat strings, as safetensors metadata wants them."""
-        return {"kind": self.kind, "low": repr(self.low), "high": repr(self.high)}
+        return {
+            "kind": self.kind,
+            "low": repr(self.low),
+            "high": repr(self.high),
+            "dtype": self.dtype,
+        }
+
+    def suits(self, volume: Volume) -> bool:
+        """Whether the volume holds the kind of numbers that this was measured on."""
+        if self.kind == "percentile" and not self.dtype:
+            return volume.dtype != np.uint8
+        return volume.dtype.name == self.dtype
 
     @classmethod
     def from_dict(cls, flat: Mapping[str, str]) -> Normalisation:
@@ -57,7 +73,9 @@ class Normalisation:
             raise InputError(f"normalisation needs numbers low and high, got {flat}") from error
         if not low < high:
             raise InputError(f"normalisation needs low < high, got low={low}, high={high}")
-        return cls(kind="percentile" if kind == "percentile" else "identity", low=low, high=high)
+        if kind == "identity":
+            return cls(low=low, high=high)
+        return cls(kind="percentile", low=low, high=high, dtype=flat.get("dtype", ""))
 
 
 def measure_normalisation(
@@ -88,7 +106,23 @@ def measure_normalisation(
     low, high = (float(value) for value in np.percentile(pooled, PERCENTILES))
     if low == high:  # all but a few pixels are alike
         low, high = float(pooled.min()), float(pooled.max())
-    return Normalisation(kind="percentile", low=low, high=high)
+    return Normalisation(kind="percentile", low=low, high=high, dtype=volume.dtype.name)
+
+
+def adopt_normalisation(trained: Normalisation, volume: Volume) -> Normalisation:
+    """The normalisation of a model's training, measured anew where it cannot suit the volume.
+
+    Stretching 8-bit images as if they were the 16-bit ones of the training would make them black.
+    """
+    if trained.suits(volume):
+        return trained
+    logger.warning(
+        "%s holds %s and the model was trained on %s images; its grey values are measured anew",
+        volume.name,
+        volume.dtype,
+        trained.dtype or "16-bit or float",
+    )
+    return measure_normalisation(volume)
 
 
 def _sample(section: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, " n"]:

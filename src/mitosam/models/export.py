@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import SamConfig
 
-from mitosam.errors import OutputExistsError
+from mitosam.errors import OutputExistsError, StorageError
 from mitosam.models.checkpoints import (
     POSITION_TWICE,
     original_names,
@@ -42,7 +43,10 @@ def export_huggingface(model: Sam, folder: Path) -> None:
         weights = _weights(model)
         # Tied to the other, and saved once as transformers does.
         del weights[POSITION_TWICE[1]]
-        save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+        try:
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise StorageError(f"{folder} cannot be written: {error}; free some space") from error
         text = json.dumps(config, indent=2) + "\n"
         (temporary / "config.json").write_text(text, encoding="utf-8")
         (temporary / "README.md").write_text(_readme(model), encoding="utf-8")
@@ -72,7 +76,13 @@ def export_original(model: Sam, path: Path) -> None:
     if model.architecture == "vit_t":
         weights = with_classifier(unfold_batch_norm(weights))
     with atomic_path(path) as temporary:
-        torch.save(weights, temporary)
+        try:
+            torch.save(weights, temporary)
+        except RuntimeError as error:
+            first_line = str(error).splitlines()[0]
+            raise StorageError(
+                f"{path} cannot be written: {first_line}; free some space"
+            ) from error
 
 
 def _weights(model: Sam) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,19 +15,21 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from mitosam.errors import InputError, InputNotFoundError
+from mitosam.errors import InputError, InputNotFoundError, ModelError
 from mitosam.evaluation.rivals import score_rivals
 from mitosam.evaluation.scores import Method, Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.io.tables import write_csv
-from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
+from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
 from mitosam.models.tuned import load_tuned
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.storage import atomic_path, write_text
 from mitosam.workflows.models import LoadedModel, load_base
-from mitosam.workflows.runs import Run, now
+from mitosam.workflows.runs import Run, now, read_object
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
+
+log = logging.getLogger(__name__)
 
 MAX_PROMPTS = 16
 
@@ -61,7 +64,18 @@ def evaluate(
 
 
 def evaluate_base(run: Run, model: LoadedModel, *, progress: Progress = SILENT) -> list[Score]:
-    """Scores of the base model, which must not have been trained yet, and of the rivals."""
+    """Scores of the base model and of the rivals.
+
+    Raises
+    ------
+    ModelError
+        The model was trained, or a tuned part was loaded onto it.
+    """
+    if hash_weights(model.sam.state_dict().items()) != model.sam.weights_hash:
+        raise ModelError(
+            f"{model.sam.name} was trained since it was loaded, so it is no base model; "
+            "load it again"
+        )
     return _evaluate_method(run, model, "base", progress) + _score_rivals(run)
 
 
@@ -73,15 +87,13 @@ def read_evaluation(run: Run) -> Evaluation:
     InputNotFoundError
         The run was not evaluated.
     """
-    scores = [
-        score
-        for method in ("base", "tuned")
-        if (path := run.evaluation_folder / f"{method}.csv").exists()
-        for score in read_scores(path)
-    ]
-    if not scores:
+    base, tuned = (run.evaluation_folder / f"{method}.csv" for method in ("base", "tuned"))
+    if not base.exists():
         raise InputNotFoundError(f"{run.folder} has no scores; run `mitosam evaluate {run.folder}`")
-    return summarise_scores(scores + _score_rivals(run), run.settings.seed)
+    scores = read_scores(base) + _score_rivals(run)
+    if tuned.exists():
+        scores += read_scores(tuned)
+    return summarise_scores(scores, run.settings.seed)
 
 
 def summarise_scores(scores: list[Score], seed: int) -> Evaluation:
@@ -204,14 +216,11 @@ def _prompts(questions: Sequence[Question]) -> Prompts:
 
 def _identity(run: Run, sam: Sam) -> dict[str, Any]:
     """What scores depend on."""
-    state = sam.state_dict()
-    from mitosam.models.sam import hash_weights
-
     settings = run.settings.model_dump(mode="json", include={"data", "evaluation", "split", "seed"})
     data = [(part.volume.images_sha256, part.volume.masks_sha256) for part in run.parts()]
     text = json.dumps([settings, data], sort_keys=True)
     return {
-        "weights": hash_weights(state.items()),
+        "weights": hash_weights(sam.state_dict().items()),
         "questions": hashlib.sha256(text.encode()).hexdigest(),
         "precision": sam.precision,
     }
@@ -220,7 +229,11 @@ def _identity(run: Run, sam: Sam) -> dict[str, Any]:
 def _is_done(path: Path, identity: dict[str, Any]) -> bool:
     if not path.exists():
         return False
-    known = json.loads(path.read_text("utf-8"))
+    try:
+        known = read_object(path)
+    except InputError as error:
+        log.warning("%s; scoring again", error)
+        return False
     return all(known.get(name) == value for name, value in identity.items())
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from mitosam.config import RunSettings
 from mitosam.errors import OutputExistsError
 from mitosam.progress import SILENT, Progress
+from mitosam.storage import require_free
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
 from mitosam.workflows.models import load_base
-from mitosam.workflows.prepare import Sources, open_pair, prepare_run
+from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
 from mitosam.workflows.report import report
-from mitosam.workflows.runs import Run
+from mitosam.workflows.runs import SETTINGS, Run
 from mitosam.workflows.train import train
 
 # Scoring the tuned model and drawing the report, as a multiple of the time the base model took.
@@ -56,8 +57,9 @@ def finetune(
         `out` holds something already, and `resume` is not set.
     """
     started = time.monotonic()
+    _check_out(out, settings, resume=resume)
+    model = load_base(settings)  # first, as a model that is not there would be found out late
     run = _open_run(sources, out, settings, resume=resume, progress=progress)
-    model = load_base(settings)
     before = time.monotonic()
     evaluate_base(run, model, progress=progress)
     reserve = EVALUATION_SHARE * (time.monotonic() - before)
@@ -75,17 +77,25 @@ def finetune(
     )
 
 
+def _check_out(out: Path, settings: RunSettings, *, resume: bool) -> None:
+    """Raise what stands against writing to `out`."""
+    if resume:
+        Run.resume(out, settings)
+    elif (out / SETTINGS).exists():
+        raise OutputExistsError(
+            f"{out} holds a run already; pass --resume to go on with it, or another --out"
+        )
+    else:
+        require_free(out)
+
+
 def _open_run(
     sources: Sources, out: Path, settings: RunSettings, *, resume: bool, progress: Progress
 ) -> Run:
     if not resume:
-        if out.exists() and (out / "settings.toml").exists():
-            raise OutputExistsError(
-                f"{out} holds a run already; pass --resume to go on with it, or another --out"
-            )
-        opened = open_pair(sources.images, sources.masks)
-        return prepare_run(Run.create(out, settings), sources, opened, progress=progress)
+        return prepare(sources, out, settings, progress=progress)
     run = Run.resume(out, settings)
-    if not (run.prepared_folder / "parts.json").exists():
-        prepare_run(run, sources, progress=progress)
-    return run
+    if run.is_prepared:
+        check_sources(run, sources)
+        return run
+    return prepare_run(run, sources, progress=progress)

@@ -17,7 +17,7 @@ from mitosam.config import RunSettings
 from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split
 from mitosam.errors import InputError
-from mitosam.io.pairing import pair
+from mitosam.io.pairing import Pairing
 from mitosam.io.volume import Volume
 from mitosam.models.sam import prepare_tile
 from mitosam.progress import SILENT, Progress
@@ -70,8 +70,8 @@ class _Timing:
 def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT) -> Plan:
     """Time, peak memory and disk of `finetune`, from one encoding, one step and one answer here.
 
-    Nothing is written but a temporary folder, and embeddings already in the cache are not counted
-    as saved, so a second run takes less.
+    Nothing is written but a temporary folder and one embedding, and what is in the cache already
+    is not counted as saved, so a second run takes less.
     """
     images, masks, pairing = open_pair(sources.images, sources.masks)
     progress.say(pairing.describe())
@@ -85,7 +85,7 @@ def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT
             few_images,
             few_masks,
             run.prepared_folder / "volume",
-            pairing=pair(few_images, few_masks),
+            pairing=_renumbered(pairing, few_images, few_masks),
         )
         everything = tuple(range(len(few_images)))
         run.write_parts({"volume": _all_test(everything)})
@@ -128,6 +128,16 @@ def _subset(volume: Volume, sections: list[int]) -> Volume:
         shape_zyx=(len(sections), *volume.shape_zyx[1:]),
         section_names=tuple(volume.section_names[z] for z in sections),
         read_section=lambda z: volume.read_section(sections[z]),
+    )
+
+
+def _renumbered(pairing: Pairing, images: Volume, masks: Volume) -> Pairing:
+    """The pairing of volumes that hold a few of its pairs, in their order."""
+    return replace(
+        pairing,
+        sections=tuple((z, z) for z in range(len(images))),
+        image_names=images.section_names,
+        mask_names=masks.section_names,
     )
 
 
@@ -182,9 +192,10 @@ def _add_up(
     if training.augment:
         train_tiles = max(training.views_per_tile * train_tiles, training.min_views)
     train_tiles *= sample.tiles_with / sample.tiles
-    other_tiles = len(split.validation) * sample.tiles_with + len(split.test) * sample.tiles
+    num_test = min(len(split.test), settings.evaluation.max_sections or len(split.test))
+    other_tiles = len(split.validation) * sample.tiles_with + num_test * sample.tiles
     steps = max(training.epochs * train_tiles / training.batch_tiles, training.min_steps)
-    questions = len(split.test) * sample.questions
+    questions = num_test * sample.questions
     num_tiles = round(train_tiles + other_tiles)
     stages = (
         PlannedStage(

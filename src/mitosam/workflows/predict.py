@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from mitosam.config import RunSettings, resolve_settings
-from mitosam.data.intensity import measure_normalisation, read_normalised
+from mitosam.data.intensity import adopt_normalisation, measure_normalisation, read_normalised
 from mitosam.data.masks import pieces, survey_masks
 from mitosam.data.oracle import object_boxes
 from mitosam.errors import InputError, SettingsError
@@ -24,7 +26,7 @@ from mitosam.io.volume import Volume
 from mitosam.io.write import write_stack_tiff
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
-from mitosam.storage import require_new_folder
+from mitosam.storage import atomic_folder, require_free
 from mitosam.workflows.models import open_cache
 from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
 
@@ -79,21 +81,14 @@ def predict(
     volume = open_volume(images)
     asked = read_prompts(prompts) if prompts else _prompts_of_masks(volume, from_masks, progress)
     _check_prompts(asked, volume)
+    require_free(out)
     usable = load_tuned_model(model, settings.model)
-    require_new_folder(out)
-    if from_masks:
-        write_prompts(out / "prompts.csv", asked)
-    num_candidates = 3 if multimask_output else 1
-    rows: list[PredictedMask] = []
-    with tempfile.TemporaryDirectory(prefix=".labels-", dir=out) as scratch:
-        stacks = [
-            _new_stack(Path(scratch) / f"{number}.npy", volume) for number in range(num_candidates)
-        ]
-        best = _new_stack(Path(scratch) / "best.npy", volume)
-        for z, placed in _predicted(volume, asked, usable, settings, multimask_output, progress):
-            rows += _draw(placed, z, stacks, best)
-        _write_stacks(out, best, stacks if multimask_output else [], volume)
-    write_csv(out / "masks.csv", rows)
+    sections = _predicted(volume, asked, usable, settings, multimask_output, progress)
+    with atomic_folder(out) as folder:
+        if from_masks:
+            write_prompts(folder / "prompts.csv", asked)
+        rows = _write_masks(folder, sections, volume, multimask_output)
+        write_csv(folder / "masks.csv", rows)
     return PredictionResult(
         labels=out / "labels.tif",
         table=out / "masks.csv",
@@ -139,7 +134,11 @@ def _predicted(
     multimask_output: bool,
     progress: Progress,
 ) -> Iterator[tuple[int, list[PlacedPrediction]]]:
-    normalisation = usable.normalisation or measure_normalisation(volume)
+    normalisation = (
+        adopt_normalisation(usable.normalisation, volume)
+        if usable.normalisation
+        else measure_normalisation(volume)
+    )
     cache = open_cache(usable.sam, settings.cache)
     for z in progress.track(sorted(asked), "segmenting", unit="section"):
         section: UInt8[np.ndarray, "h w"] = read_normalised(volume, z, normalisation)
@@ -154,11 +153,37 @@ def _predicted(
                 multimask_output=multimask_output,
             ),
         )
+    cache.trim()
+
+
+def _write_masks(
+    out: Path,
+    sections: Iterator[tuple[int, list[PlacedPrediction]]],
+    volume: Volume,
+    multimask_output: bool,
+) -> list[PredictedMask]:
+    """Draw the masks of all sections into label volumes; the result is their table."""
+    rows: list[PredictedMask] = []
+    with tempfile.TemporaryDirectory(prefix=".labels-", dir=out) as scratch:
+        stacks = [
+            _new_stack(Path(scratch) / f"{number}.npy", volume)
+            for number in range(3 if multimask_output else 0)
+        ]
+        best = _new_stack(Path(scratch) / "best.npy", volume)
+        for z, placed in sections:
+            rows += _draw(placed, z, stacks, best)
+        _write_stacks(out, best, stacks, volume)
+    return rows
 
 
 def _new_stack(path: Path, volume: Volume) -> Int[np.ndarray, "z y x"]:
-    stack: Int[np.ndarray, "z y x"] = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.uint16, shape=volume.shape_zyx
+    """Zeros on disk. Its room is taken now, as a full disk would end a mapped write in a crash."""
+    num_bytes = 2 * math.prod(volume.shape_zyx)
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+    stack: Int[np.ndarray, "z y x"] = np.memmap(
+        path, mode="r+", dtype=np.uint16, shape=volume.shape_zyx
     )
     return stack
 
@@ -176,11 +201,10 @@ def _draw(
     for index in np.argsort(trust, kind="stable"):
         one, number = placed[index], int(index) + 1
         for candidate, mask in enumerate(one.prediction.masks):
-            targets = (
-                [stacks[candidate], best] if candidate == chosen[index] else [stacks[candidate]]
-            )
-            for target in targets:
-                _part(target[z], one)[mask] = number
+            if stacks:
+                _part(stacks[candidate][z], one)[mask] = number
+            if candidate == chosen[index]:
+                _part(best[z], one)[mask] = number
             rows.append(
                 PredictedMask(
                     section=z,

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitosam.config import RunSettings
+from mitosam.data.intensity import adopt_normalisation
 from mitosam.data.patches import Patch, list_patches
 from mitosam.data.prepared import PreparedVolume, prepare_volume
 from mitosam.data.splits import Split, split_halves, split_sections
+from mitosam.errors import SettingsError
 from mitosam.geometry import PatchGrid
 from mitosam.io.open import open_volume
 from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import Volume
 from mitosam.progress import SILENT, Progress
-from mitosam.workflows.runs import Run
+from mitosam.workflows.runs import Run, new_run
 
 MIN_SECTIONS_FOR_SLABS = 3
+# The part that is reported on where it is a volume of its own.
+TEST = "test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,36 @@ def prepare(
         `out` holds something already.
     """
     opened = open_pair(sources.images, sources.masks)
-    run = Run.create(out, settings)
-    return prepare_run(run, sources, opened, progress=progress)
+    with new_run(out, settings) as run:
+        return prepare_run(run, sources, opened, progress=progress)
+
+
+def check_sources(run: Run, sources: Sources) -> None:
+    """Raise SettingsError unless a prepared run was made from the pixels of these files."""
+    volumes = [part.volume for part in run.parts()]
+    first, last = volumes[0], volumes[-1]
+    has_test = last.folder.name == TEST
+    if has_test != (sources.test_images is not None):
+        made = "with" if has_test else "without"
+        raise SettingsError(f"{run.folder} was made {made} test images; resume it in the same way")
+    _check_pixels(run, sources.images, first.images_sha256)
+    _check_pixels(run, sources.masks, first.masks_sha256)
+    if sources.test_images and sources.test_masks:
+        _check_pixels(run, sources.test_images, last.images_sha256)
+        _check_pixels(run, sources.test_masks, last.masks_sha256)
+    if sources.voxel_size_nm not in (None, first.voxel_size_nm):
+        raise SettingsError(
+            f"{run.folder} was made with voxel size {first.voxel_size_nm} nm, "
+            f"got {sources.voxel_size_nm}; resume with the same, or choose another --out"
+        )
+
+
+def _check_pixels(run: Run, path: Path, sha256: str) -> None:
+    if open_volume(path).sha256() != sha256:
+        raise SettingsError(
+            f"{run.folder} was made from other data than {path}; "
+            "resume with the same files, or choose another --out"
+        )
 
 
 def open_pair(images: Path, masks: Path) -> tuple[Volume, Volume, Pairing]:
@@ -102,8 +134,8 @@ Parts = dict[str, tuple[PreparedVolume, Split]]
 
 def record_parts(run: Run, sources: Sources, parts: Parts, progress: Progress = SILENT) -> None:
     """Write down which volumes were prepared and what their sections are for."""
-    run.write_parts({name: split for name, (_, split) in parts.items()})
     run.record(_facts(run, sources, parts))
+    run.write_parts({name: split for name, (_, split) in parts.items()})  # last: now it is prepared
     for name, (_, split) in parts.items():
         progress.say(f"{name}: {describe_split(split)}")
 
@@ -112,6 +144,11 @@ def _prepare_two_volumes(
     run: Run, sources: Sources, opened: tuple[Volume, Volume, Pairing], progress: Progress
 ) -> Parts:
     """Train on one volume, report on the other, which is normalised in the same way."""
+    if run.settings.split.kind != "slabs":
+        raise SettingsError(
+            f'split.kind = "{run.settings.split.kind}" chooses sections to report on, and so do '
+            "test images; give only one of them"
+        )
     images, masks, pairing = opened
     assert sources.test_images is not None
     assert sources.test_masks is not None
@@ -128,14 +165,14 @@ def _prepare_two_volumes(
     test = prepare_volume(
         test_images,
         test_masks,
-        run.prepared_folder / "test",
+        run.prepared_folder / TEST,
         pairing=test_pairing,
-        normalisation=train.normalisation,
+        normalisation=adopt_normalisation(train.normalisation, test_images),
         progress=progress,
     )
     return {
         "train": (train, _train_and_validate(train.shape_zyx[0], run.settings)),
-        "test": (test, _only_test(test.shape_zyx[0])),
+        TEST: (test, _only_test(test.shape_zyx[0])),
     }
 
 

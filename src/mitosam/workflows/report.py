@@ -44,7 +44,7 @@ def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress
         summaries=evaluation.summary,
         differences=evaluation.differences,
         cases=find_cases(run, parts, evaluation),
-        curve=read_curve(run.folder / "training.csv"),
+        curve=read_curve(run.training_curve),
         counts=_counts(run, evaluation),
         split=" ".join(
             [f"{part.volume.name}: {describe_split(part.split)}." for part in parts]

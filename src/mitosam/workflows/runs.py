@@ -7,7 +7,10 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,7 +20,7 @@ from typing import Any
 from mitosam.config import RunSettings, changed_settings, read_settings
 from mitosam.data.prepared import PreparedVolume
 from mitosam.data.splits import Split
-from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.errors import InputError, InputNotFoundError, MitosamError, SettingsError
 from mitosam.storage import require_new_folder, write_text
 
 log = logging.getLogger(__name__)
@@ -120,6 +123,11 @@ class Run:
         return (self.source or self.folder) / "prepared"
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether preparation ended."""
+        return (self.prepared_folder / PARTS).is_file()
+
+    @property
     def checkpoint(self) -> Path:
         """The state of a training that has not ended."""
         return self.folder / "checkpoint.safetensors"
@@ -130,21 +138,24 @@ class Run:
         return (self.source or self.folder) / "model.safetensors"
 
     @property
+    def training_curve(self) -> Path:
+        """What training wrote down as it went."""
+        return (self.source or self.folder) / "training.csv"
+
+    @property
     def evaluation_folder(self) -> Path:
         """Scores and masks."""
         return self.folder / "evaluation"
 
     def record(self, facts: dict[str, Any]) -> None:
         """Add facts to run.json."""
-        path = self.folder / PROVENANCE
-        known = self.provenance() if path.exists() else {}
-        write_text(path, json.dumps(known | facts, indent=2, default=str) + "\n")
+        text = json.dumps(self.provenance() | facts, indent=2, default=str)
+        write_text(self.folder / PROVENANCE, text + "\n")
 
     def provenance(self) -> dict[str, Any]:
         """What run.json says."""
-        text = (self.folder / PROVENANCE).read_text("utf-8")
-        facts: dict[str, Any] = json.loads(text)
-        return facts
+        path = self.folder / PROVENANCE
+        return read_object(path) if path.exists() else {}  # killed before it was written
 
     def write_parts(self, parts: dict[str, Split]) -> None:
         """Say which prepared volumes there are and how their sections are split."""
@@ -160,12 +171,12 @@ class Run:
             Preparation did not end.
         """
         path = self.prepared_folder / PARTS
-        if not path.is_file():
+        if not self.is_prepared:
             raise InputNotFoundError(
-                f"{self.folder} is not prepared (it has no {path.relative_to(self.folder)}); "
+                f"{self.folder} is not prepared (there is no {path}); "
                 "run `mitosam prepare` or `mitosam finetune --resume`"
             )
-        found = json.loads(path.read_text("utf-8"))
+        found = read_object(path)
         return [
             Part(
                 volume=PreparedVolume.open(self.prepared_folder / name),
@@ -185,6 +196,38 @@ class Run:
             "model": weights_hash,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def new_run(folder: Path, settings: RunSettings) -> Iterator[Run]:
+    """A new run, taken back if what fills it meets an error that a user can mend.
+
+    A kill leaves it as it is, to be gone on with.
+    """
+    existed = folder.exists()
+    run = Run.create(folder, settings)
+    try:
+        yield run
+    except MitosamError:
+        shutil.rmtree(folder)
+        if existed:
+            folder.mkdir()
+        raise
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object that a run holds.
+
+    Raises
+    ------
+    InputError
+        It is damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); make the run anew") from error
+    return found
 
 
 def require_same_training(before: RunSettings, after: RunSettings) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mitosam import __version__
-from mitosam.errors import InputError, OutputExistsError
+from mitosam.errors import InputError, OutputExistsError, SettingsError
 from mitosam.io.tables import write_csv
 from mitosam.models.tuned import TunedInfo, save_tuned
 from mitosam.progress import SILENT, Progress
@@ -52,6 +52,8 @@ def train(
     OutputExistsError
         The run is trained already.
     """
+    if run.source is not None:
+        raise SettingsError(f"{run.folder} only scores the model of {run.source}; train that run")
     if run.tuned_weights.exists():
         raise OutputExistsError(
             f"{run.tuned_weights} exists already; remove it to train this run anew"
@@ -115,7 +117,7 @@ def _best_scores(result: TrainingResult) -> dict[str, float]:
 
 def _save(run: Run, model: LoadedModel, result: TrainingResult) -> None:
     sam, volume = model.sam, run.parts()[0].volume
-    write_csv(run.folder / "training.csv", result.curve)
+    write_csv(run.training_curve, result.curve)
     info = TunedInfo(
         base_name=run.settings.model.name,
         base_hash=sam.weights_hash,
@@ -128,8 +130,6 @@ def _save(run: Run, model: LoadedModel, result: TrainingResult) -> None:
         mitosam_version=__version__,
     )
     names = [name for name, _ in sam.named_parameters() if name.startswith("mask_decoder.")]
-    save_tuned(run.tuned_weights, sam, info, names)
-    run.checkpoint.unlink(missing_ok=True)
     run.record(
         {
             "base_model": run.settings.model.name,
@@ -142,3 +142,5 @@ def _save(run: Run, model: LoadedModel, result: TrainingResult) -> None:
             "trained": now(),
         }
     )
+    save_tuned(run.tuned_weights, sam, info, names)  # last: its presence means trained
+    run.checkpoint.unlink(missing_ok=True)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mitosam.config import override_settings, validate_settings
-from mitosam.data.intensity import Normalisation
+from mitosam.data.intensity import Normalisation, adopt_normalisation
 from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split, parse_sections
 from mitosam.errors import SettingsError
-from mitosam.io.volume import Volume
 from mitosam.models.tuned import TunedInfo, read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path
 from mitosam.workflows.prepare import Sources, open_pair, record_parts
-from mitosam.workflows.runs import Run, require_same_training
+from mitosam.workflows.runs import Run, new_run, require_same_training
 from mitosam.workflows.tuned_model import tuned_weights
-
-log = logging.getLogger(__name__)
 
 
 def transfer(
@@ -62,20 +56,22 @@ def transfer(
     opened = open_pair(images, masks)
     split = _only(sections, len(opened[0]))
     progress.say(opened[2].describe())
-    run = Run.create(out, settings)
-    volume = prepare_volume(
-        opened[0],
-        opened[1],
-        run.prepared_folder / "volume",
-        pairing=opened[2],
-        normalisation=_fitting_normalisation(info, opened[0]),
-        progress=progress,
-    )
-    with atomic_path(run.tuned_weights) as temporary:
-        shutil.copyfile(weights, temporary)
-    run.record(_origin(model, info))
-    record_parts(run, Sources(images=images, masks=masks), {"volume": (volume, split)}, progress)
-    return run
+    normalisation = adopt_normalisation(Normalisation.from_dict(info.normalisation), opened[0])
+    with new_run(out, settings) as run:
+        volume = prepare_volume(
+            opened[0],
+            opened[1],
+            run.prepared_folder / "volume",
+            pairing=opened[2],
+            normalisation=normalisation,
+            progress=progress,
+        )
+        with atomic_path(run.tuned_weights) as temporary:
+            shutil.copyfile(weights, temporary)
+        run.record(_origin(model, info))
+        sources = Sources(images=images, masks=masks)
+        record_parts(run, sources, {"volume": (volume, split)}, progress)
+        return run
 
 
 def _only(sections: str | None, num_sections: int) -> Split:
@@ -83,20 +79,6 @@ def _only(sections: str | None, num_sections: int) -> Split:
     chosen = parse_sections(sections, num_sections) if sections else everything
     unused = tuple(z for z in everything if z not in chosen)
     return Split(train=(), validation=(), test=chosen, unused=unused, leaky=False)
-
-
-def _fitting_normalisation(info: TunedInfo, images: Volume) -> Normalisation | None:
-    """The model's own, or None, to measure one, where the volume has another kind of numbers."""
-    normalisation = Normalisation.from_dict(info.normalisation)
-    if (normalisation.kind == "identity") == (images.dtype == np.uint8):
-        return normalisation
-    log.warning(
-        "%s is %s and the model was trained on %s images; its grey values are measured anew",
-        images.name,
-        images.dtype,
-        "8-bit" if normalisation.kind == "identity" else "16-bit or float",
-    )
-    return None
 
 
 def _origin(model: Path | str, info: TunedInfo) -> dict[str, str]:
