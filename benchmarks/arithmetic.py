@@ -27,7 +27,7 @@ PARTS = (
     Part(title="decoder forward + backward, 8 prompts", part="train", prompts=8),
 )
 PRECISIONS = ("bf16", "fp32")
-REPEATS, QUICK_REPEATS = 7, 1
+REPEATS, QUICK_REPEATS = 5, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

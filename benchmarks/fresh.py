@@ -39,11 +39,12 @@ def fresh(script: str, *, threads: int, **question: object) -> dict[str, Any]:
     """What `benchmarks.<script>` answers in a new process, with its `peak_bytes`."""
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{script}", json.dumps(question)],
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env=environment(threads),
-        check=True,
     )
+    if done.returncode:
+        raise SystemExit(f"benchmarks.{script} failed:\n{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

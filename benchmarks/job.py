@@ -23,7 +23,7 @@ class Effort:
     our_steps: int
 
 
-FULL = Effort(rounds=3, naive_steps={"vit_b": 1, "vit_t": 4}, encodings=4, our_steps=20)
+FULL = Effort(rounds=2, naive_steps={"vit_b": 2, "vit_t": 5}, encodings=4, our_steps=20)
 QUICK = Effort(rounds=1, naive_steps={"vit_b": 1, "vit_t": 1}, encodings=1, our_steps=3)
 
 

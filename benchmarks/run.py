@@ -1,6 +1,6 @@
 """Time and memory of the naive recipe against ours, side by side in one run.
 
-make bench                                                about 10 minutes on 2 quiet cores
+make bench                                                about 12 minutes on 2 quiet cores
 python -m benchmarks.run --quick --only startup           to look at one question
 python -m benchmarks.run --images IMAGES --masks MASKS    on real data
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "import all that training needs": "import mitosam.workflows.train",
 }
 LIMIT_S = {"mitosam --help": 0.5}
-ROUNDS, QUICK_ROUNDS = 7, 2
+ROUNDS, QUICK_ROUNDS = 5, 2
 
 
 def ask(setup: Setup) -> dict[str, Spread]:
