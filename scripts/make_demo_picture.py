@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mitosam.report.content import Case
+from mitosam.reporting.content import Case
 from mitosam.storage import atomic_path
 from mitosam.workflows.evaluate import read_evaluation
 from mitosam.workflows.report import find_cases

@@ -7,8 +7,6 @@ so that importing the package stays quick.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,6 +81,7 @@ _HOMES = {
     "workflows.plan": ("Plan", "plan"),
     "workflows.predict": ("PredictionResult", "predict"),
     "workflows.prepare": ("Sources", "prepare"),
+    "workflows.report": ("report",),
     "workflows.runs": ("Run",),
     "workflows.train": ("train",),
     "workflows.transfer": ("transfer",),
@@ -99,22 +98,3 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """A package whose `report` is the function and never the folder of the same name.
-
-    Python sets a package's attribute when a module inside it is imported; a property with a setter
-    comes before that. Modules inside are imported as ever: `from mitosam.report.build import ...`.
-    """
-
-    @property
-    def report(self) -> Any:  # noqa: ANN401
-        return importlib.import_module(f"{__name__}.workflows.report").report
-
-    @report.setter
-    def report(self, module: ModuleType) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package

@@ -14,8 +14,8 @@ from mitosam.evaluation.cases import ChosenCase, choose_cases
 from mitosam.evaluation.scores import Score, Subject
 from mitosam.geometry import Window
 from mitosam.progress import SILENT, Progress
-from mitosam.report.build import write_report
-from mitosam.report.content import Case, Report
+from mitosam.reporting.build import write_report
+from mitosam.reporting.content import Case, Report
 from mitosam.training.curve import CurvePoint
 from mitosam.workflows.evaluate import Evaluation, ask, read_evaluation, read_masks
 from mitosam.workflows.prepare import describe_split
