@@ -27,7 +27,7 @@ def write_csv(path: Path, rows: Sequence[DataclassInstance]) -> None:
     text = io.StringIO()
     table = [_flat(row) for row in rows]
     if table:
-        writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+        writer = csv.DictWriter(text, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
     write_text(path, text.getvalue())

@@ -129,7 +129,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, C
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _empty_for_nan(value) for name, value in row.items()})
