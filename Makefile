@@ -5,6 +5,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
+DATA ?= ../shared/data
 PYTEST_ARGS ?= -n 2
 
 BIN := .venv/bin
@@ -44,11 +45,11 @@ check: $(ENV) ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-results: $(ENV) ## docs/results from the real data of ../shared/data (long)
-	$(BIN)/python scripts/make_results.py
+results: $(ENV) ## docs/results from the real data in DATA=../shared/data (hours; can be resumed)
+	$(BIN)/python scripts/make_results.py $(DATA)
 
 bench: $(ENV) ## time and memory of the naive recipe against ours
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 docs: $(ENV) ## write docs/settings.md and docs/cli.md anew from the code
 	$(BIN)/python scripts/make_docs.py

@@ -17,6 +17,7 @@ from mitosam.workflows.runs import Run
 from mitosam.workflows.transfer import transfer
 
 CURVE_SCORING = ("evaluation.max_sections=8",)
+CURVE_TRAINING = ("training.min_steps=250", "training.min_views=128")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,6 @@ def experiments(
 ) -> list[Experiment]:
     """All experiments, those that others build on first."""
     volumes: list[Experiment] = [
-        Tune(name="epfl-paper", data=epfl, preset="paper", overrides=extra),
         Tune(name="epfl-default", data=epfl, overrides=extra),
         Rescore(
             name="epfl-default-patch",
@@ -147,6 +147,7 @@ def experiments(
             overrides=('evaluation.objects="patch"',),
         ),
         Tune(name="sbem-default", data=sbem, overrides=extra),
+        Tune(name="epfl-paper", data=epfl, preset="paper", overrides=extra),
         Tune(name="sbem-paper", data=sbem, preset="paper", overrides=extra),
         Transfer(name="epfl-to-sbem-default", source="epfl-default", data=sbem),
         Transfer(name="epfl-to-sbem-paper", source="epfl-paper", data=sbem),
@@ -157,7 +158,7 @@ def experiments(
             data=epfl,
             train=spread(count, pool),
             validation="",
-            overrides=(*CURVE_SCORING, *extra),
+            overrides=(*CURVE_SCORING, *CURVE_TRAINING, *extra),
         )
         for count in curve
     ]

@@ -18,7 +18,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol
 from mitosam.evaluation.summary import Difference, Group, PairedDifference, SummaryRow
-from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, interval, number, percent, signed
+from mitosam.reporting.words import (
+    METHOD_TITLES,
+    PROTOCOL_TITLES,
+    interval,
+    number,
+    percent,
+    signed,
+)
 from mitosam.storage import atomic_path, write_text
 from mitosam.workflows.evaluate import Evaluation, read_evaluation
 from mitosam.workflows.prepare import describe_split

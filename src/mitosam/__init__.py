@@ -1,3 +1,100 @@
-"""Fine-tune the Segment Anything Model on mitochondria in EM, and see what it gained."""
+"""Fine-tune the Segment Anything Model on mitochondria in EM, and see what it gained.
+
+Each command is a function of the same name here. They are imported when they are first asked for,
+so that importing the package stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mitosam.config import RunSettings, override_settings, resolve_settings
+    from mitosam.errors import MitosamError
+    from mitosam.inference.decode import Prediction
+    from mitosam.inference.predictor import Predictor
+    from mitosam.io.open import open_volume
+    from mitosam.models.load import load_model
+    from mitosam.prompts import Prompts
+    from mitosam.workflows.demo import demo
+    from mitosam.workflows.evaluate import Evaluation, evaluate
+    from mitosam.workflows.export import export
+    from mitosam.workflows.finetune import FinetuneResult, finetune
+    from mitosam.workflows.info import info
+    from mitosam.workflows.plan import Plan, plan
+    from mitosam.workflows.predict import PredictionResult, predict
+    from mitosam.workflows.prepare import Sources, prepare
+    from mitosam.workflows.report import report
+    from mitosam.workflows.runs import Run
+    from mitosam.workflows.train import train
+    from mitosam.workflows.transfer import transfer
+    from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Evaluation",
+    "FinetuneResult",
+    "MitosamError",
+    "Plan",
+    "Prediction",
+    "PredictionResult",
+    "Predictor",
+    "Prompts",
+    "Run",
+    "RunSettings",
+    "Sources",
+    "UsableModel",
+    "__version__",
+    "demo",
+    "evaluate",
+    "export",
+    "finetune",
+    "info",
+    "load_model",
+    "load_tuned_model",
+    "open_volume",
+    "override_settings",
+    "plan",
+    "predict",
+    "prepare",
+    "report",
+    "resolve_settings",
+    "train",
+    "transfer",
+]
+
+_HOMES = {
+    "config": ("RunSettings", "override_settings", "resolve_settings"),
+    "errors": ("MitosamError",),
+    "inference.decode": ("Prediction",),
+    "inference.predictor": ("Predictor",),
+    "io.open": ("open_volume",),
+    "models.load": ("load_model",),
+    "prompts": ("Prompts",),
+    "workflows.demo": ("demo",),
+    "workflows.evaluate": ("Evaluation", "evaluate"),
+    "workflows.export": ("export",),
+    "workflows.finetune": ("FinetuneResult", "finetune"),
+    "workflows.info": ("info",),
+    "workflows.plan": ("Plan", "plan"),
+    "workflows.predict": ("PredictionResult", "predict"),
+    "workflows.prepare": ("Sources", "prepare"),
+    "workflows.report": ("report",),
+    "workflows.runs": ("Run",),
+    "workflows.train": ("train",),
+    "workflows.transfer": ("transfer",),
+    "workflows.tuned_model": ("UsableModel", "load_tuned_model"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

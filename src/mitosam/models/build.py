@@ -18,7 +18,7 @@ from transformers.models.sam.modeling_sam import (
 from mitosam.models.decoder import build_decoder
 from mitosam.models.sam import Sam
 from mitosam.models.tinyvit import TinyViT, TinyViTConfig
-from mitosam.models.vit import use_chunked_attention
+from mitosam.models.vit import use_sliced_attention
 
 # segment-anything's, where transformers' default is 1e-6.
 DECODER_NORM_EPS = 1e-5
@@ -43,7 +43,7 @@ def build_sam(config: SamConfig) -> Sam:
         vision = SamVisionConfig(**_copied(config.vision_config))
         vision._attn_implementation = "sdpa"
         encoder = SamVisionEncoder(vision)
-        use_chunked_attention(encoder)
+        use_sliced_attention(encoder)
         return _assemble("sam", config.to_dict(), encoder, config)
 
 

@@ -28,7 +28,6 @@ from mitosam.storage import atomic_path, write_text
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Run, now, read_object
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
-from mitosam.workflows.tiles import encode_tiles
 
 log = logging.getLogger(__name__)
 
@@ -104,22 +103,29 @@ def summarise_scores(scores: list[Score], seed: int) -> Evaluation:
     return Evaluation(scores=scores, summary=summarise(scores, seed), differences=differences)
 
 
-def test_questions(run: Run) -> Iterator[TileQuestions]:
-    """All that is asked about the run's test sections."""
-    for part in run.parts():
-        chosen = part.split.test
-        limit = run.settings.evaluation.max_sections
-        if limit and len(chosen) > limit:
-            picks = np.linspace(0, len(chosen) - 1, limit).round().astype(int)
-            chosen = tuple(chosen[i] for i in picks)
-        yield from questions_of(
-            part.volume, chosen, run.settings.data, run.settings.evaluation, run.settings.seed
-        )
+def ask(run: Run, progress: Progress = SILENT, description: str = "") -> Iterator[TileQuestions]:
+    """All that is asked about the run's test sections; only one section's masks are held."""
+    settings = run.settings
+    sections = [
+        (part.volume, z)
+        for part in run.parts()
+        for z in _spread(part.split.test, settings.evaluation.max_sections)
+    ]
+    for volume, z in progress.track(sections, description, unit="section"):
+        yield from questions_of(volume, [z], settings.data, settings.evaluation, settings.seed)
+
+
+def _spread(sections: tuple[int, ...], limit: int) -> tuple[int, ...]:
+    """At most `limit` of the sections, evenly spaced; 0 is no limit."""
+    if not limit or len(sections) <= limit:
+        return sections
+    picks = np.linspace(0, len(sections) - 1, limit).round().astype(int)
+    return tuple(sections[i] for i in picks)
 
 
 def _score_rivals(run: Run) -> list[Score]:
     scores = []
-    for asked in test_questions(run):
+    for asked in ask(run):
         for question in asked.questions:
             if question.point_xy is None:
                 box = question.box_xyxy - _corner(asked, question)
@@ -143,14 +149,10 @@ def _evaluate_method(
     if _is_done(identity_path, identity):
         return read_scores(scores_path)
     identity_path.unlink(missing_ok=True)
-    asked = list(test_questions(run))
-    if not asked:
-        raise InputError("no mitochondria in the sections to report on; choose others with [split]")
-    keys = encode_tiles([one.tile for one in asked], model.cache, model.sam.input_px, progress)
     scores: list[Score] = []
     masks: list[Bool[np.ndarray, "h w"]] = []
-    pairs = list(zip(asked, keys, strict=True))
-    for one, key in progress.track(pairs, f"scoring the {method} model", unit="tile"):
+    for one in ask(run, progress, f"scoring the {method} model"):
+        key = model.cache.fill_one(one.tile.pixels(), one.tile.frame(model.sam.input_px))
         embedding = torch.from_numpy(np.asarray(model.cache.load(key))).float()[None]
         for question, predicted, predicted_iou in answer(model.sam, embedding, one):
             scores.append(
@@ -160,6 +162,9 @@ def _evaluate_method(
             )
             if question.subject.protocol == "patch-box":
                 masks.append(np.packbits(predicted))
+    if not scores:
+        raise InputError("no mitochondria in the sections to report on; choose others with [split]")
+    model.cache.trim()
     write_csv(scores_path, scores)
     _write_masks(run.evaluation_folder / f"{method}_masks.npy", masks)
     write_text(identity_path, json.dumps(identity | {"evaluated": now()}, indent=2) + "\n")

@@ -22,7 +22,7 @@ from mitosam.io.volume import Volume
 from mitosam.models.sam import prepare_tile
 from mitosam.progress import SILENT, Progress
 from mitosam.training.trainer import Trainer
-from mitosam.workflows.evaluate import answer, test_questions
+from mitosam.workflows.evaluate import answer, ask
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.runs import Run
@@ -92,7 +92,7 @@ def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT
         model = load_base(settings)
         tiles = tiles_of(volume, everything, settings.data)
         held = tiles_with_mitochondria(tiles, settings.data)
-        asked = list(test_questions(run))
+        asked = list(ask(run))
         if not held or not asked:
             raise InputError(
                 f"no mitochondria in the {len(everything)} sections that were sampled; "

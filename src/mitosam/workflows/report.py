@@ -14,12 +14,17 @@ from mitosam.evaluation.cases import ChosenCase, choose_cases
 from mitosam.evaluation.scores import Score, Subject
 from mitosam.geometry import Window
 from mitosam.progress import SILENT, Progress
-from mitosam.report.build import write_report
-from mitosam.report.content import Case, Report
+from mitosam.reporting.build import write_report
+from mitosam.reporting.content import Case, Report
 from mitosam.training.curve import CurvePoint
-from mitosam.workflows.evaluate import Evaluation, read_evaluation, read_masks, test_questions
+from mitosam.workflows.evaluate import Evaluation, ask, read_evaluation, read_masks
 from mitosam.workflows.prepare import describe_split
 from mitosam.workflows.runs import Part, Run
+
+OBJECTS = {
+    "section": "Objects are whole mitochondria of a section, as far as one tile holds them.",
+    "patch": "Objects are the pieces of mitochondria within each patch.",
+}
 
 
 def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress = SILENT) -> Path:
@@ -38,10 +43,13 @@ def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress
         scores=evaluation.scores,
         summaries=evaluation.summary,
         differences=evaluation.differences,
-        cases=_cases(run, parts, evaluation),
+        cases=find_cases(run, parts, evaluation),
         curve=read_curve(run.training_curve),
         counts=_counts(run, evaluation),
-        split=" ".join(f"{part.volume.name}: {describe_split(part.split)}." for part in parts),
+        split=" ".join(
+            [f"{part.volume.name}: {describe_split(part.split)}." for part in parts]
+            + [OBJECTS[run.settings.evaluation.objects]]
+        ),
         notes=_notes(run, parts),
         provenance=_provenance(run),
     )
@@ -67,7 +75,7 @@ def read_curve(path: Path) -> list[CurvePoint]:
     ]
 
 
-def _cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:
+def find_cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:
     """The chosen patches with their pixels; only those are read."""
     chosen = choose_cases(evaluation.scores)
     if not chosen:
@@ -110,7 +118,7 @@ def _boxes(run: Run, wanted: set[Subject]) -> dict[Subject, Float[np.ndarray, " 
     return {
         question.subject: question.box_xyxy
         - [question.subject.x, question.subject.y, question.subject.x, question.subject.y]
-        for asked in test_questions(run)
+        for asked in ask(run)
         for question in asked.questions
         if question.subject in wanted
     }
@@ -143,10 +151,6 @@ def _notes(run: Run, parts: list[Part]) -> list[str]:
             "LEAKY SPLIT: sections that are reported on neighbour sections that were trained on, "
             "and neighbouring sections are near copies. These scores are too high."
         )
-    objects = run.settings.evaluation.objects
-    what = "whole mitochondria of a section, as far as one tile holds them"
-    pieces = "pieces of mitochondria within each patch"
-    notes.append(f"Objects are {what if objects == 'section' else pieces}.")
     if run.settings.evaluation.max_sections:
         notes.append(f"Only {run.settings.evaluation.max_sections} sections were scored.")
     return notes

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mitosam.evaluation.scores import Score
-from mitosam.report.content import Case
-from mitosam.report.words import number, plural
+from mitosam.reporting.content import Case
+from mitosam.reporting.words import number, plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import pytest
 
 from mitosam.evaluation.cases import choose_cases
-from mitosam.report.build import render, write_report
-from mitosam.report.tables import read_scores
+from mitosam.reporting.build import render, write_report
+from mitosam.reporting.tables import read_scores
 from tests.evaluation.synthetic import make_score
-from tests.report.synthetic import make_case, make_report, make_scores
+from tests.reporting.synthetic import make_case, make_report, make_scores
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -150,7 +150,7 @@ def test_the_folder_holds_the_page_and_its_numbers(tmp_path):
 
 def test_importing_the_report_brings_neither_matplotlib_nor_torch():
     code = (
-        "import sys, mitosam.report.build; "
+        "import sys, mitosam.reporting.build; "
         "heavy = {'matplotlib', 'torch', 'skimage', 'scipy', 'jinja2'} & set(sys.modules); "
         "sys.exit(', '.join(heavy) or 0)"
     )

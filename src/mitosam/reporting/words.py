@@ -11,7 +11,7 @@ from mitosam.evaluation.bootstrap import Interval
 from mitosam.evaluation.cases import Why
 from mitosam.evaluation.scores import Method, Protocol
 from mitosam.evaluation.summary import Difference, PairedDifference, SummaryRow
-from mitosam.report.content import Report
+from mitosam.reporting.content import Report
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"

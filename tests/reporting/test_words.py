@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosam.report import words
-from mitosam.report.words import headline, lead, verdicts
+from mitosam.reporting import words
+from mitosam.reporting.words import headline, lead, verdicts
 from tests.evaluation.synthetic import make_score
-from tests.report.synthetic import make_report, make_scores
+from tests.reporting.synthetic import make_report, make_scores
 
 
 def test_a_clear_gain_is_said_plainly_with_its_interval():

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mitosam.errors import InputError
-from mitosam.report.overlays import choose_scale_bar, draw_case, outline_path, png_uri
+from mitosam.reporting.overlays import choose_scale_bar, draw_case, outline_path, png_uri
 from tests.evaluation.synthetic import make_score
-from tests.report.synthetic import make_case
+from tests.reporting.synthetic import make_case
 
 CASE = make_case(make_score(50), make_score(80, method="tuned"))
 

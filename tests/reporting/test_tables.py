@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from mitosam.errors import InputError, InputNotFoundError
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Score
-from mitosam.report.tables import (
+from mitosam.reporting.tables import (
     read_scores,
     write_scores_csv,
     write_scores_json,
     write_summary_csv,
 )
-from tests.report.synthetic import make_report, make_scores
+from tests.reporting.synthetic import make_report, make_scores
 
 counts = st.integers(0, 2**40)
 any_score = st.builds(

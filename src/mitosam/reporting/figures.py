@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Score, pair_scores
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
-from mitosam.report import ink
-from mitosam.report.content import Report
-from mitosam.report.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
+from mitosam.reporting import ink
+from mitosam.reporting.content import Report
+from mitosam.reporting.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
 from mitosam.training.curve import CurvePoint
 
 MAX_POINTS = 1500

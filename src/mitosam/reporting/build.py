@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from mitosam.evaluation.cases import WHYS
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Protocol
 from mitosam.evaluation.summary import GROUPS, PairedDifference, SummaryRow
-from mitosam.report import words
-from mitosam.report.content import Report
-from mitosam.report.overlays import Picture, draw_case
-from mitosam.report.tables import write_scores_csv, write_scores_json, write_summary_csv
+from mitosam.reporting import words
+from mitosam.reporting.content import Report
+from mitosam.reporting.overlays import Picture, draw_case
+from mitosam.reporting.tables import write_scores_csv, write_scores_json, write_summary_csv
 from mitosam.storage import write_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def render(report: Report) -> str:
     from markupsafe import Markup
 
     # Imported here: Matplotlib comes with it, and the command line must answer without.
-    from mitosam.report.figures import MAX_POINTS, draw_figures
+    from mitosam.reporting.figures import MAX_POINTS, draw_figures
 
     paired = words.overall(report.differences)
     return (
@@ -121,7 +121,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("mitosam.report"),
+        loader=PackageLoader("mitosam.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -143,4 +143,4 @@ def _environment() -> Environment:
 
 
 def _template_text(name: str) -> str:
-    return resources.files("mitosam.report").joinpath("templates", name).read_text("utf-8")
+    return resources.files("mitosam.reporting").joinpath("templates", name).read_text("utf-8")

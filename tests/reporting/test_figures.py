@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import uniform_filter1d
 
-from mitosam.report.figures import draw_figures, running_mean
-from tests.report.synthetic import make_curve, make_report, make_scores
+from mitosam.reporting.figures import draw_figures, running_mean
+from tests.reporting.synthetic import make_curve, make_report, make_scores
 
 REPORTS = {
     "full": make_report(),

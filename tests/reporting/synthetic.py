@@ -11,7 +11,7 @@ import numpy as np
 from mitosam.evaluation.cases import choose_cases
 from mitosam.evaluation.scores import Protocol, Score
 from mitosam.evaluation.summary import compare, summarise
-from mitosam.report.content import Case, CurvePoint, Report
+from mitosam.reporting.content import Case, CurvePoint, Report
 from tests.evaluation.synthetic import make_score
 
 GAIN_PERCENT = 20

@@ -1,0 +1,1 @@
+"""Time and memory of the naive recipe against ours; see run.py."""
