@@ -29,8 +29,8 @@ def test_the_stages_of_a_run_one_by_one(tmp_path, mitosam, sources, base_model, 
     assert (done.code, done.out.strip()) == (0, str(run))
     assert "paired 4 sections by order" in done.err
     done = mitosam("train", run)
-    assert (done.code, done.out.split(",")[0]) == (0, "4 steps")
-    assert "training: 4 its done" in done.err
+    assert (done.code, done.out.split(",")[0]) == (0, "8 steps")
+    assert "training: 8 steps done" in done.err
     done = mitosam("evaluate", run)
     assert done.code == 0
     assert "tuned" in done.out
@@ -83,7 +83,7 @@ def test_predict_writes_labels_and_says_where(tmp_path, mitosam, sources, finish
 def test_plan_prints_stages_with_times(mitosam, sources, base_model):
     done = mitosam("plan", sources.images, sources.masks, "--model", base_model, *SETTINGS)
     assert done.code == 0
-    for word in ("encode", "train", "4 steps", "all", "peak memory", "disk, embedding cache"):
+    for word in ("encode", "train", "8 steps", "all", "peak memory", "disk, embedding cache"):
         assert word in done.out
 
 
@@ -125,7 +125,7 @@ def test_the_version_and_the_help_are_shown(mitosam):
         assert command in done.out
 
 
-def test_a_stop_by_the_keyboard_is_said_and_leaves_a_run_that_resumes(
+def test_a_stop_by_the_keyboard_is_said_and_leaves_nothing_half_written(
     tmp_path, sources, base_model
 ):
     run = tmp_path / "run"
@@ -140,7 +140,7 @@ def test_a_stop_by_the_keyboard_is_said_and_leaves_a_run_that_resumes(
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    wait_for(run / "evaluation" / "base.json", process)
+    wait_for(run / "prepared" / "parts.json", process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -169,7 +169,7 @@ def test_a_disk_that_cannot_be_read_is_one_line_too(mitosam, monkeypatch, tmp_pa
 
 
 def test_a_mistake_of_our_own_is_not_hidden(monkeypatch):
-    def fail():
+    def fail(**_):
         raise ZeroDivisionError
 
     monkeypatch.setattr(sys.modules["mitosam.cli.main"], "app", fail)

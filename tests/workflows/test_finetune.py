@@ -98,7 +98,7 @@ STAGES = {
     "while test tiles are encoded": KillAt("encoding", item=2),
     "while the base model is scored": KillAt("scoring the base model", item=1),
     "while training tiles are encoded": KillAt("encoding", item=3, occurrence=1),
-    "in training": KillAt("training", item=3),
+    "in training": KillAt("training", item=6),
     "while the tuned model is scored": KillAt("scoring the tuned model", item=1),
     "before the report": KillAt("drawing the report"),
 }

@@ -26,7 +26,7 @@ def test_a_run_that_is_not_prepared_says_so(tmp_path, base_model):
 def test_a_checkpoint_under_other_settings_is_refused(tmp_path, sources, base_model):
     run = prepare(sources, tmp_path / "run", short_settings(base_model))
     with pytest.raises(KeyboardInterrupt):
-        train(run, progress=KillAt("training", item=3))
+        train(run, progress=KillAt("training", item=6))
     settings = short_settings(base_model, "training.learning_rate=0.5")
     (run.folder / "settings.toml").write_text(settings.to_toml())
     with pytest.raises(SettingsError, match="written under other settings or data"):

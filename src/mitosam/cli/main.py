@@ -37,7 +37,7 @@ progress = ScreenProgress(console)
 def main() -> None:
     """Run a command; errors that a user can mend are one line and exit code 2."""
     try:
-        app()
+        app(prog_name="mitosam")
     except MitosamError as error:
         show_error(console, str(error))
         sys.exit(2)

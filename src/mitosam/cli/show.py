@@ -32,7 +32,8 @@ def print_line(console: Console, text: str) -> None:
 
 def print_table(console: Console, table: Table) -> None:
     """A table, as wide as it needs to be where no terminal limits it."""
-    console.print(table, width=None if console.is_terminal else NUM_COLUMNS_IN_FILES)
+    wide = Console(file=console.file, width=NUM_COLUMNS_IN_FILES)
+    (console if console.is_terminal else wide).print(table)
 
 
 NUM_COLUMNS_IN_FILES = 160

@@ -132,9 +132,7 @@ class Trainer:
         started, before = time.monotonic(), state.seconds
         losses: list[float] = []
         out_of_time = False
-        for step in progress.track(
-            range(state.step, self.num_steps), "training", total=self.num_steps - state.step
-        ):
+        for step in progress.track(range(state.step, self.num_steps), "training", unit="step"):
             spent = time.monotonic() - started
             out_of_time = spent >= seconds_left
             if not out_of_time:
