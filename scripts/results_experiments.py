@@ -17,7 +17,6 @@ from mitosam.workflows.runs import Run
 from mitosam.workflows.transfer import transfer
 
 CURVE_SCORING = ("evaluation.max_sections=8",)
-CURVE_TRAINING = ("training.min_steps=250", "training.min_views=128")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +157,7 @@ def experiments(
             data=epfl,
             train=spread(count, pool),
             validation="",
-            overrides=(*CURVE_SCORING, *CURVE_TRAINING, *extra),
+            overrides=(*CURVE_SCORING, *extra),
         )
         for count in curve
     ]
