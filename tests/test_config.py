@@ -125,7 +125,7 @@ def test_a_settings_file_must_exist_and_be_toml(tmp_path):
 
 
 def test_a_change_is_named_with_both_values_but_the_caches_does_not_matter():
-    before = RunSettings()
+    before = override_settings(RunSettings(), ["training.epochs=6", "split.gap=4"])
     after = override_settings(before, ["training.epochs=9", "split.gap=2", "cache.limit_gb=1"])
     assert changed_settings(before, after) == ["split.gap: 4 -> 2", "training.epochs: 6 -> 9"]
     assert changed_settings(after, override_settings(after, [f"cache.folder='{Path('x')}'"])) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -100,13 +99,6 @@ def _nearest(name: str) -> str:
     known = list(_flatten(RunSettings().model_dump(mode="json")))
     meant = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {meant[0]}? See docs/settings.md" if meant else "; see docs/settings.md"
-
-
-def _closest(name: str) -> str:
-    """A known setting that looks alike, as a question."""
-    known = _flatten(RunSettings().model_dump(mode="json"))
-    found = get_close_matches(name, known, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def read_settings(path: Path) -> RunSettings:

@@ -16,13 +16,13 @@ from mitosam.errors import (
 )
 from mitosam.evaluation.metrics import dice
 from mitosam.workflows.evaluate import (
+    ask,
     evaluate,
     evaluate_base,
     read_evaluation,
     read_masks,
     read_scores,
 )
-from mitosam.workflows.evaluate import test_questions as questions_about  # or pytest runs it
 from mitosam.workflows.models import load_base
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.report import report
@@ -60,7 +60,7 @@ def test_scores_that_cannot_be_trusted_are_made_again(run, finished, damage):
 
 
 def test_the_saved_masks_have_the_saved_scores(run):
-    asked = [q for one in questions_about(run) for q in one.questions]
+    asked = [q for one in ask(run) for q in one.questions]
     truths = [q.truth for q in asked if q.subject.protocol == "patch-box"]
     for method in ("base", "tuned"):
         scores = read_scores(run.evaluation_folder / f"{method}.csv")
@@ -71,7 +71,7 @@ def test_the_saved_masks_have_the_saved_scores(run):
 
 def test_questions_are_the_same_at_every_call(run):
     first, second = (
-        [(q.subject, q.box_xyxy.tolist()) for one in questions_about(run) for q in one.questions]
+        [(q.subject, q.box_xyxy.tolist()) for one in ask(run) for q in one.questions]
         for _ in range(2)
     )
     assert first == second

@@ -25,13 +25,13 @@ class Normalisation:
     """How grey values become 0 to 255: as they are, or stretched from `low` to `high`.
 
     It is measured on the training volume, saved with the model, and used again at inference.
-    `dtype` names the numbers it was measured on, "" where that is not known.
+    `dtype` names the numbers that a stretch was measured on, "" where that is not known.
     """
 
     kind: Literal["identity", "percentile"] = "identity"
     low: float = 0.0
     high: float = 255.0
-    dtype: str = "uint8"
+    dtype: str = ""
 
     def apply(self, section: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """The section in 0 to 255; what lies beyond `low` and `high` is clipped."""
@@ -57,9 +57,9 @@ class Normalisation:
 
     def suits(self, volume: Volume) -> bool:
         """Whether the volume holds the kind of numbers that this was measured on."""
-        if self.kind == "percentile" and not self.dtype:
-            return volume.dtype != np.uint8
-        return volume.dtype.name == self.dtype
+        if self.kind == "percentile" and self.dtype:
+            return volume.dtype.name == self.dtype
+        return (volume.dtype == np.uint8) == (self.kind == "identity")
 
     @classmethod
     def from_dict(cls, flat: Mapping[str, str]) -> Normalisation:
@@ -73,9 +73,12 @@ class Normalisation:
             raise InputError(f"normalisation needs numbers low and high, got {flat}") from error
         if not low < high:
             raise InputError(f"normalisation needs low < high, got low={low}, high={high}")
-        if kind == "identity":
-            return cls(low=low, high=high)
-        return cls(kind="percentile", low=low, high=high, dtype=flat.get("dtype", ""))
+        return cls(
+            kind="percentile" if kind == "percentile" else "identity",
+            low=low,
+            high=high,
+            dtype=flat.get("dtype", ""),
+        )
 
 
 def measure_normalisation(
@@ -120,7 +123,7 @@ def adopt_normalisation(trained: Normalisation, volume: Volume) -> Normalisation
         "%s holds %s and the model was trained on %s images; its grey values are measured anew",
         volume.name,
         volume.dtype,
-        trained.dtype or "16-bit or float",
+        "uint8" if trained.kind == "identity" else trained.dtype or "16-bit or float",
     )
     return measure_normalisation(volume)
 
