@@ -176,8 +176,8 @@ def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
     best = max(point.validation_iou for point in result.curve)
     (kept,) = [p for p in result.curve if p.step == result.best_step]
     assert kept.validation_iou == best
-    # The learning rate was spread over the time there was.
-    assert result.curve[-1].learning_rate < 0.5 * endless.learning_rate
+    # The learning rate was spread over the time there was: by steps it would still warm up.
+    assert max(p.learning_rate for p in result.curve) > 0.1 * endless.learning_rate
 
 
 def test_going_on_with_no_time_left_adds_nothing_to_the_curve(tmp_path):
