@@ -168,7 +168,8 @@ def test_no_time_at_all_still_leaves_validated_weights(tmp_path):
     assert equal(weights(model, "mask_decoder"), weights(make_model(), "mask_decoder"))
 
 
-def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
+def test_a_budget_stops_early_and_keeps_the_best(tmp_path, undisturbed):
+    # The run before has loaded the loss, which takes longer than all the steps there is time for.
     endless = SETTINGS.model_copy(update={"min_steps": 100_000, "validations": 50_000})
     _, result = run(tmp_path, settings=endless, seconds_left=1.5)
     assert result.stopped_by_budget
