@@ -168,7 +168,8 @@ def test_no_time_at_all_still_leaves_validated_weights(tmp_path):
     assert equal(weights(model, "mask_decoder"), weights(make_model(), "mask_decoder"))
 
 
-def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
+def test_a_budget_stops_early_and_keeps_the_best(tmp_path, undisturbed):
+    # The run before has loaded the loss, which takes longer than all the steps there is time for.
     endless = SETTINGS.model_copy(update={"min_steps": 100_000, "validations": 50_000})
     _, result = run(tmp_path, settings=endless, seconds_left=1.5)
     assert result.stopped_by_budget
@@ -176,8 +177,8 @@ def test_a_budget_stops_early_and_keeps_the_best(tmp_path):
     best = max(point.validation_iou for point in result.curve)
     (kept,) = [p for p in result.curve if p.step == result.best_step]
     assert kept.validation_iou == best
-    # The learning rate was spread over the time there was.
-    assert result.curve[-1].learning_rate < 0.5 * endless.learning_rate
+    # The learning rate was spread over the time there was: by steps it would still warm up.
+    assert max(p.learning_rate for p in result.curve) > 0.1 * endless.learning_rate
 
 
 def test_going_on_with_no_time_left_adds_nothing_to_the_curve(tmp_path):
