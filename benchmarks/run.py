@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,14 @@ def main() -> None:
     asked = _arguments()
     whole = not asked.quick and set(asked.only) == set(QUESTIONS)
     out = asked.out or ROOT / ("docs/results/speed.md" if whole else "build/speed.md")
-    found = _measure(asked)
-    write_text(out, to_markdown(found))
-    write_text(out.with_suffix(".json"), json.dumps(asdict(found), indent=2) + "\n")
+    for found in _measure(asked):  # written after each question, so that none is lost
+        write_text(out, to_markdown(found))
+        write_text(out.with_suffix(".json"), json.dumps(asdict(found), indent=2) + "\n")
     print(f"{out} and {out.with_suffix('.json').name}")
 
 
-def _measure(asked: argparse.Namespace) -> Findings:
+def _measure(asked: argparse.Namespace) -> Iterator[Findings]:
+    """What is known after each question."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="mitosam-bench-") as folder:
         setup = Setup(
@@ -56,18 +57,18 @@ def _measure(asked: argparse.Namespace) -> Findings:
             quick=asked.quick,
         )
         subject = setup.fresh("subject", images=setup.images, masks=setup.masks, num_patches=None)
-        answers: dict[str, Any] = {
-            name: _timed(name, setup) for name in QUESTIONS if name in asked.only
-        }
-    return Findings(
-        date=time.strftime("%Y-%m-%d"),
-        command=_command(asked),
-        machine=describe_machine(asked.threads),
-        load=load,
-        subject=f"{subject['name']}, {' x '.join(map(str, subject['shape_zyx']))}",
-        num_patches=NUM_PATCHES,
-        **answers,
-    )
+        answers: dict[str, Any] = {}
+        for name in (name for name in QUESTIONS if name in asked.only):
+            answers[name] = _timed(name, setup)
+            yield Findings(
+                date=time.strftime("%Y-%m-%d"),
+                command=_command(asked),
+                machine=describe_machine(asked.threads),
+                load=load,
+                subject=f"{subject['name']}, {' x '.join(map(str, subject['shape_zyx']))}",
+                num_patches=NUM_PATCHES,
+                **answers,
+            )
 
 
 def _timed(name: str, setup: Setup) -> object:
