@@ -98,7 +98,7 @@ def choose_scale_bar(width_px: int, pixel_nm: float) -> ScaleBar:
     >>> choose_scale_bar(256, 5.0)
     ScaleBar(length_px=40.0, label='200 nm')
     """
-    room_nm = width_px * pixel_nm / 3
+    room_nm = width_px * pixel_nm / 3 * (1 + 1e-9)  # log10 may round up to the next decade
     decade = 10.0 ** np.floor(np.log10(room_nm))
     length_nm = float(decade * max(step for step in (1, 2, 5) if step * decade <= room_nm))
     micrometres = length_nm >= 1000
