@@ -18,6 +18,7 @@ from mitosam.embeddings import CacheSettings
 from mitosam.errors import InputNotFoundError, SettingsError
 from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.models.settings import ModelSettings
+from mitosam.training.head_settings import HeadSettings
 from mitosam.training.settings import TrainingSettings
 
 PRESETS = ("default", "paper")
@@ -38,6 +39,8 @@ class RunSettings(BaseModel):
     """Which sections train, validate and test."""
     training: TrainingSettings = TrainingSettings()
     """How the model is taught."""
+    head: HeadSettings = HeadSettings()
+    """How the prompt-free head is taught."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How it is scored."""
     cache: CacheSettings = CacheSettings()

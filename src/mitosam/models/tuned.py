@@ -11,12 +11,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mitosam.errors import ModelError
+from mitosam.models.head import Head, HeadShape
 from mitosam.models.sam import Sam
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.storage import atomic_path
 
 # The key of the safetensors metadata under which a TunedInfo stands as JSON.
 TUNED_KEY = "mitosam_tuned"
+# What the names of a prompt-free head's tensors begin with.
+HEAD_PREFIX = "head."
 
 
 class TunedInfo(BaseModel):
@@ -36,6 +39,10 @@ class TunedInfo(BaseModel):
     """The parts whose weights are in the file, e.g. mask_decoder."""
     settings_toml: str
     """The resolved settings of the training run."""
+    head: HeadShape | None = None
+    """The prompt-free head whose weights are in the file as well, if there is one."""
+    automatic_json: str = ""
+    """How each automatic method makes instances, as validation sections chose it."""
     scores: dict[str, float]
     """Validation scores of these weights, by name."""
     created: str
@@ -48,7 +55,52 @@ def save_tuned(path: Path, model: Sam, info: TunedInfo, parameter_names: Collect
     """Write the named parameters of `model` with `info`, whole or not at all."""
     assert info.base_hash == model.weights_hash, "a tuned model names the base it was trained on"
     weights = model.state_dict()
-    trained = {name: weights[name].detach().cpu().float().contiguous() for name in parameter_names}
+    _write(path, {name: weights[name] for name in parameter_names}, info)
+
+
+def add_head(path: Path, head: Head) -> None:
+    """Put a head into a tuned model's file, in the place of one that is there."""
+    info = read_tuned_info(path).model_copy(update={"head": head.shape, "automatic_json": ""})
+    weights = {n: t for n, t in read_weights(path).items() if not n.startswith(HEAD_PREFIX)}
+    weights |= {f"{HEAD_PREFIX}{name}": tensor for name, tensor in head.state_dict().items()}
+    _write(path, weights, info)
+
+
+def update_info(path: Path, info: TunedInfo) -> None:
+    """Replace what a tuned model's file says of it and keep its weights."""
+    _write(path, read_weights(path), info)
+
+
+def load_head(path: Path) -> Head | None:
+    """The head of a tuned model, ready for inference; None if it has none.
+
+    Raises
+    ------
+    ModelError
+        Its weights do not fit what the file says of it.
+    """
+    shape = read_tuned_info(path).head
+    if shape is None:
+        return None
+    head = Head(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = {
+        name.removeprefix(HEAD_PREFIX): tensor
+        for name, tensor in read_weights(path).items()
+        if name.startswith(HEAD_PREFIX)
+    }
+    try:
+        head.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{path} holds a head that does not fit its shape; train again") from error
+    return head.requires_grad_(False).eval()
+
+
+def _write(path: Path, weights: dict[str, Tensor], info: TunedInfo) -> None:
+    plain = {
+        name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }
+    trained = {n: t.float() if t.is_floating_point() else t for n, t in plain.items()}
     with atomic_path(path) as temporary:
         # Not save_file: on a full disk its error is no OSError.
         temporary.write_bytes(save(trained, {TUNED_KEY: info.model_dump_json()}))
@@ -99,6 +151,7 @@ def load_tuned(path: Path, base: Sam) -> TunedInfo:
 @torch.no_grad()
 def _apply(trained: dict[str, Tensor], base: Sam, path: Path) -> None:
     weights = base.state_dict()
+    trained = {n: t for n, t in trained.items() if not n.startswith(HEAD_PREFIX)}
     for name, tensor in trained.items():
         if name not in weights or weights[name].shape != tensor.shape:
             raise ModelError(f"{path} does not fit its base model at {name}; train it again")

@@ -73,11 +73,15 @@ class TrainingState:
     def keep_best(self) -> None:
         """Remember the averaged weights as the best so far."""
         self.best_step = self.step
-        self.best = {name: t.detach().clone() for name, t in self.averaged.named_parameters()}
+        self.best = {name: t.detach().clone() for name, t in self.averaged.state_dict().items()}
+
+    def load_best(self) -> None:
+        """Put the best weights so far into the trained module."""
+        self.trained.load_state_dict(self.best)
 
     def _tensors(self) -> Weights:
-        tensors = {f"live.{name}": t.detach() for name, t in self.trained.named_parameters()}
-        tensors |= {f"mean.{name}": t.detach() for name, t in self.averaged.named_parameters()}
+        tensors = {f"live.{name}": t.detach() for name, t in self.trained.state_dict().items()}
+        tensors |= {f"mean.{name}": t.detach() for name, t in self.averaged.state_dict().items()}
         tensors |= {f"best.{name}": t for name, t in self.best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": t for name, t in state.items()}
@@ -86,8 +90,8 @@ class TrainingState:
     def _load_tensors(self, tensors: Weights) -> None:
         with torch.no_grad():
             for prefix, module in (("live", self.trained), ("mean", self.averaged)):
-                for name, parameter in module.named_parameters():
-                    parameter.copy_(tensors[f"{prefix}.{name}"])
+                for name, tensor in module.state_dict().items():
+                    tensor.copy_(tensors[f"{prefix}.{name}"])
         self.best = {
             name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")
         }

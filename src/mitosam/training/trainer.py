@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,33 +15,10 @@ from mitosam.errors import InputError
 from mitosam.evaluation.metrics import dice, iou
 from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
-from mitosam.training.checkpoint import TrainingState
-from mitosam.training.curve import CurvePoint
 from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
+from mitosam.training.loop import TrainingLoop, TrainingResult, ValidationScore
 from mitosam.training.losses import dice_bce_loss
 from mitosam.training.settings import TrainingSettings
-
-log = logging.getLogger(__name__)
-
-WARMUP_SHARE = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """How training went; the model holds the best weights."""
-
-    curve: tuple[CurvePoint, ...]
-    best_step: int
-    num_steps: int
-    stopped_by_budget: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidationScore:
-    """Mean Dice and IoU over the kinds of prompt that are trained, at low-res resolution."""
-
-    dice: float
-    iou: float
 
 
 def train(
@@ -76,8 +49,8 @@ def train(
     )
 
 
-class Trainer:
-    """One training run."""
+class Trainer(TrainingLoop):
+    """One training run of a mask decoder."""
 
     def __init__(
         self,
@@ -98,22 +71,17 @@ class Trainer:
         self._sampler = PromptSampler(
             settings, input_px=model.input_px, low_res_px=model.low_res_px
         )
-        self._live = model.mask_decoder.requires_grad_(True)
-        self._state = TrainingState(
-            trained=self._live,
-            averaged=copy.deepcopy(self._live).requires_grad_(False),
-            optimizer=torch.optim.Adam(
-                self._live.parameters(),
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-            ),
-        )
+        super().__init__(model.mask_decoder.requires_grad_(True), settings)
 
     @property
     def num_steps(self) -> int:
         """Optimiser steps of the whole run."""
-        per_epoch = math.ceil(len(self._examples) / self._settings.batch_tiles)
-        return max(self._settings.epochs * per_epoch, self._settings.min_steps)
+        return max(self._settings.epochs * self.steps_per_epoch, self._settings.min_steps)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps that see each tile once."""
+        return math.ceil(len(self._examples) / self._settings.batch_tiles)
 
     @property
     def num_trained_kinds(self) -> int:
@@ -123,54 +91,14 @@ class Trainer:
     def run(
         self, checkpoint: Path, fingerprint: str, seconds_left: float, progress: Progress
     ) -> TrainingResult:
-        """Train to the end or until the time is up."""
-        state = self._state
-        if checkpoint.exists():
-            state.restore(checkpoint, fingerprint)
-            progress.say(f"going on from step {state.step} of {self.num_steps}")
-        stops = self._validation_steps()
-        started, before = time.monotonic(), state.seconds
-        losses: list[float] = []
-        out_of_time = False
-        for step in progress.track(range(state.step, self.num_steps), "training", unit="step"):
-            spent = time.monotonic() - started
-            out_of_time = spent >= seconds_left
-            if not out_of_time:
-                losses.append(self.step(step, max(step / self.num_steps, spent / seconds_left)))
-                state.step = step + 1
-            if out_of_time or state.step in stops:
-                state.seconds = before + spent
-                if losses or not state.curve:
-                    self._validate(losses)
-                    state.save(checkpoint, fingerprint)
-                losses = []
-            if out_of_time:
-                break
-        return self._finish(stopped_by_budget=out_of_time)
-
-    def _finish(self, *, stopped_by_budget: bool) -> TrainingResult:
-        state = self._state
-        with torch.no_grad():
-            for name, parameter in self._live.named_parameters():
-                parameter.copy_(state.best[name])
+        """Train to the end or until the time is up, and leave the whole model frozen."""
+        result = super().run(checkpoint, fingerprint, seconds_left, progress)
         self._model.requires_grad_(False)
-        return TrainingResult(
-            curve=tuple(state.curve),
-            best_step=state.best_step,
-            num_steps=state.step,
-            stopped_by_budget=stopped_by_budget,
-        )
+        return result
 
-    def _validation_steps(self) -> set[int]:
-        count = min(self._settings.validations, self.num_steps)
-        return {round(self.num_steps * (i + 1) / count) for i in range(count)}
-
-    def step(self, step: int, done: float) -> float:
-        """One optimiser step with a share `done` of the run over; the mean loss of its prompts."""
-        for parameters in self._state.optimizer.param_groups:
-            parameters["lr"] = self._learning_rate(done)
+    def backward(self, step: int) -> float:
+        """Add the gradients of the loss of one step's prompts; its mean over them."""
         total, num_prompts = 0.0, 0
-        self._state.optimizer.zero_grad()
         drawn = [
             (example, groups)
             for example, rng in self._batch(step)
@@ -184,9 +112,6 @@ class Trainer:
                 torch.autograd.backward(loss * (len(group.regions) / count))
                 total += float(loss.detach()) * len(group.regions)
                 num_prompts += len(group.regions)
-        torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._settings.clip_norm)
-        self._state.optimizer.step()
-        self._average(step)
         return total / max(num_prompts, 1)
 
     def _batch(self, step: int) -> list[tuple[TileExample, np.random.Generator]]:
@@ -203,44 +128,6 @@ class Trainer:
         decoded = self._model.decode(embedding, group.prompts)
         logits = group.crop(decoded.low_res_logits[0, :, 0])
         return dice_bce_loss(logits, group.targets.to(logits.device))
-
-    def _learning_rate(self, done: float) -> float:
-        """The learning rate once a share `done` of the run is over."""
-        peak = self._settings.learning_rate
-        if self._settings.schedule == "constant":
-            return peak
-        if done < WARMUP_SHARE:
-            return peak * max(done, 1e-3) / WARMUP_SHARE
-        return peak * 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
-
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        # A young average forgets fast, so that the untrained weights do not linger in it.
-        decay = min(self._settings.ema_decay, (1 + step) / (10 + step))
-        for mean, live in zip(
-            self._state.averaged.parameters(), self._live.parameters(), strict=True
-        ):
-            mean.lerp_(live, 1 - decay if self._settings.ema_decay else 1.0)
-
-    def _validate(self, losses: list[float]) -> None:
-        state = self._state
-        score = self.score_validation()
-        per_epoch = math.ceil(len(self._examples) / self._settings.batch_tiles)
-        earlier = max((point.validation_iou for point in state.curve), default=-math.inf)
-        is_blind = math.isnan(score.iou)  # no validation tile holds a prompt of a trained kind
-        state.curve.append(
-            CurvePoint(
-                step=state.step,
-                epoch=state.step / per_epoch,
-                seconds=state.seconds,
-                loss=float(np.mean(losses)) if losses else math.nan,
-                learning_rate=state.optimizer.param_groups[0]["lr"],
-                validation_dice=score.dice,
-                validation_iou=score.iou,
-            )
-        )
-        if is_blind or score.iou >= earlier:
-            state.keep_best()
 
     @torch.inference_mode()
     def score_validation(self) -> ValidationScore:

@@ -47,6 +47,7 @@ class Run:
     checkpoint.safetensors   the state of a training that has not ended
     model.safetensors        the tuned part of the model
     training.csv    the training curve
+    head_training.csv        the same of the prompt-free head
     evaluation/     scores of each method, masks of the patches
     report.html     the report
 
@@ -141,6 +142,15 @@ class Run:
     def training_curve(self) -> Path:
         """What training wrote down as it went."""
         return (self.source or self.folder) / "training.csv"
+
+    def head_checkpoint(self, name: str) -> Path:
+        """The state of the training of a head, or of a rival of it, that has not ended."""
+        return self.folder / f"{name}_checkpoint.safetensors"
+
+    @property
+    def head_training_curve(self) -> Path:
+        """What the head's training wrote down as it went."""
+        return (self.source or self.folder) / "head_training.csv"
 
     @property
     def evaluation_folder(self) -> Path:

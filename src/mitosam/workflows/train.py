@@ -14,7 +14,7 @@ from mitosam.io.tables import write_csv
 from mitosam.models.tuned import TunedInfo, save_tuned
 from mitosam.progress import SILENT, Progress
 from mitosam.training.examples import TileExample
-from mitosam.training.trainer import TrainingResult
+from mitosam.training.loop import TrainingResult
 from mitosam.training.trainer import train as train_decoder
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Run, now

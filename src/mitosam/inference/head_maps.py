@@ -1,0 +1,102 @@
+"""What a head says of a whole section, window by window, whatever the windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mitosam.geometry import Window
+from mitosam.inference.section_embedding import STRIDE_PX as EMBEDDING_STRIDE_PX
+from mitosam.models.head import CONTEXT_PX, STRIDE_PX, HeadShape, as_stack, mixed_precision
+from mitosam.models.sam import Precision
+
+WINDOW_PX = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelModel:
+    """A network with what it takes to run it on any section."""
+
+    network: nn.Module
+    shape: HeadShape
+    precision: Precision
+
+    def stack(
+        self, read: Callable[[int], UInt8[np.ndarray, "height width"]], z: int, num_sections: int
+    ) -> UInt8[np.ndarray, "K height width"]:
+        """The sections it reads for section `z`; beyond the ends those are repeated."""
+        wanted = (min(max(z + o, 0), num_sections - 1) for o in self.shape.section_offsets)
+        return np.stack([read(section) for section in wanted])
+
+    @torch.inference_mode()
+    def maps(
+        self,
+        stack: UInt8[np.ndarray, "K height width"],
+        embedding: Float32[np.ndarray, "C h8 w8"] | None,
+        *,
+        window_px: int = WINDOW_PX,
+    ) -> UInt8[np.ndarray, "2 height width"]:
+        """Foreground and boundary, 0 to 255, of the section that the stack is about.
+
+        It is computed in windows of `window_px`, each with all that it depends on round it, so
+        that the result does not depend on their size.
+        """
+        height, width = stack.shape[1:]
+        step = max(window_px // STRIDE_PX, 1) * STRIDE_PX
+        result = np.empty((2, height, width), np.uint8)
+        for y in range(0, height, step):
+            for x in range(0, width, step):
+                inner = Window(y, x, min(step, height - y), min(step, width - x))
+                result[:, y : y + inner.height, x : x + inner.width] = self._window(
+                    stack, embedding, inner
+                )
+        return result
+
+    def _window(
+        self,
+        stack: UInt8[np.ndarray, "K height width"],
+        embedding: Float32[np.ndarray, "C h8 w8"] | None,
+        inner: Window,
+    ) -> UInt8[np.ndarray, "2 h w"]:
+        outer = _with_context(inner, (stack.shape[1], stack.shape[2]))
+        device = next(self.network.parameters()).device
+        pixels = _padded(
+            torch.from_numpy(stack[:, *_slices(outer)]).float()[None], STRIDE_PX, "replicate"
+        )
+        features = None
+        if self.shape.embedding_channels and embedding is not None:
+            cells = embedding[:, *_slices(outer, EMBEDDING_STRIDE_PX)]
+            features = _padded(torch.from_numpy(cells)[None], STRIDE_PX // EMBEDDING_STRIDE_PX)
+            features = features.to(device)
+        with mixed_precision(device, self.precision):
+            logits: Tensor = self.network(as_stack(pixels).to(device), features)
+        shares = logits.float().sigmoid()[0].cpu()
+        y, x = inner.y - outer.y, inner.x - outer.x
+        cut = shares[:, y : y + inner.height, x : x + inner.width]
+        return (cut * 255).round().to(torch.uint8).numpy()
+
+
+def _with_context(inner: Window, shape_yx: tuple[int, int]) -> Window:
+    y, x = max(inner.y - CONTEXT_PX, 0), max(inner.x - CONTEXT_PX, 0)
+    bottom = min(inner.y + inner.height + CONTEXT_PX, shape_yx[0])
+    right = min(inner.x + inner.width + CONTEXT_PX, shape_yx[1])
+    return Window(y, x, bottom - y, right - x)
+
+
+def _slices(window: Window, stride: int = 1) -> tuple[slice, slice]:
+    return (
+        slice(window.y // stride, -(-(window.y + window.height) // stride)),
+        slice(window.x // stride, -(-(window.x + window.width) // stride)),
+    )
+
+
+def _padded(tensor: Tensor, multiple: int, mode: str = "replicate") -> Tensor:
+    """The tensor with sides that are multiples of a number."""
+    below, right = (-side % multiple for side in tensor.shape[-2:])
+    return F.pad(tensor, (0, right, 0, below), mode=mode) if below or right else tensor

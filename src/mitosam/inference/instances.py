@@ -1,0 +1,244 @@
+"""From maps of foreground and boundary to instances, block by block, in two and three dimensions.
+
+An instance is a *core* (foreground that is no boundary) with the foreground round it. Whatever
+looks beyond one section is either a filter of a few sections or the 3D connection of cores, so a
+stack cut into blocks gives the same instances as the stack in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+
+from mitosam.geometry import Window
+
+EIGHT = np.ones((3, 3), bool)
+
+
+class InstanceSettings(BaseModel):
+    """How maps become instances; unless set, validation sections choose the thresholds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    foreground_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Foreground from which a pixel belongs to a mitochondrion."""
+    boundary_threshold: float = Field(default=0.5, gt=0, le=1)
+    """Boundary from which a pixel may part two mitochondria; 1 never parts what touches."""
+    z_radius: int = Field(default=0, ge=0)
+    """Sections above and below whose median replaces the maps; it fills drop-outs and removes what
+    is in one section only. 0 where sections lie far apart."""
+    min_area_px: int = Field(default=50, ge=1)
+    """Smallest area of an instance in one section without a core of its own there."""
+    min_volume_voxels: int = Field(default=200, ge=1)
+    """Smallest instance."""
+    min_sections: int = Field(default=1, ge=1)
+    """Fewest sections an instance must span, unless it touches the first or the last one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreBlock:
+    """The cores of some consecutive sections, numbered from 1 within the block."""
+
+    labels: Int[np.ndarray, "n height width"]
+    num_cores: int
+
+
+def section_cores(
+    foreground: UInt8[np.ndarray, "height width"],
+    boundary: UInt8[np.ndarray, "height width"],
+    settings: InstanceSettings,
+) -> tuple[Bool[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
+    """Foreground and cores of one section; maps run from 0 to 255.
+
+    A piece of foreground that is boundary throughout, as thin ones are, is a core as a whole.
+    """
+    mask = foreground >= 255 * settings.foreground_threshold
+    cores = mask & (boundary < 255 * settings.boundary_threshold)
+    pieces, count = ndimage.label(mask, EIGHT)
+    if count:
+        has_core = np.zeros(count + 1, bool)
+        has_core[pieces[cores]] = True
+        large = np.bincount(pieces.ravel(), minlength=count + 1) >= settings.min_area_px
+        thin = large & ~has_core
+        thin[0] = False
+        cores |= thin[pieces]
+    return mask, cores
+
+
+def connect_cores(cores: Bool[np.ndarray, "n height width"]) -> CoreBlock:
+    """The 26-connected components of a block's cores."""
+    import cc3d
+
+    labels, count = cc3d.connected_components(
+        np.ascontiguousarray(cores), connectivity=26, return_N=True, out_dtype=np.uint32
+    )
+    return CoreBlock(labels=labels.reshape(cores.shape), num_cores=int(count))
+
+
+def touching(
+    above: Int[np.ndarray, "height width"], below: Int[np.ndarray, "height width"]
+) -> Int[np.ndarray, "pairs 2"]:
+    """Which labels of a section touch which of the next one, over 26 neighbours."""
+    height, width = above.shape
+    found = []
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            here = above[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
+            there = below[max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)]
+            both = (here > 0) & (there > 0)
+            pairs = here[both].astype(np.int64) << 32 | there[both].astype(np.int64)
+            found.append(np.unique(pairs))
+    pairs = np.unique(np.concatenate(found))
+    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
+
+
+class GlobalCores:
+    """One number for each core of the whole stack, however it was cut into blocks.
+
+    Blocks are added in the order of their sections; `resolve` then says which instance each core of
+    each block belongs to.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[int] = [0]
+        self._pairs: list[Int[np.ndarray, "pairs 2"]] = []
+        self._last: Int[np.ndarray, "height width"] | None = None
+
+    def add(self, block: CoreBlock) -> None:
+        """Take in the next block."""
+        start = self._starts[-1]
+        if self._last is not None:
+            pairs = touching(self._last, block.labels[0])
+            self._pairs.append(pairs + np.array([self._starts[-2] - 1, start - 1]))
+        self._starts.append(start + block.num_cores)
+        self._last = block.labels[-1].copy()
+
+    def resolve(self) -> list[Int[np.ndarray, " cores_and_background"]]:
+        """For each block, the instance of each of its cores, from 1; 0 stays 0.
+
+        Instances are numbered in the order of their first core.
+        """
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        total = self._starts[-1]
+        pairs = np.concatenate(self._pairs) if self._pairs else np.empty((0, 2), np.int64)
+        graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (total, total))
+        _, group = connected_components(graph, directed=False)
+        _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+        number = np.argsort(np.argsort(first))[inverse] + 1
+        return [
+            np.concatenate([[0], number[start:stop]]).astype(np.uint32)
+            for start, stop in zip(self._starts, self._starts[1:], strict=False)
+        ]
+
+
+def grow_section(
+    cores: Int[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
+) -> Int[np.ndarray, "height width"]:
+    """Each pixel of the mask takes the label of the core it can reach by the shortest way.
+
+    Of two cores equally near the larger label wins. Pieces of the mask without a core stay 0.
+    """
+    labels = np.where(mask, cores, 0)
+    for window in _grown_windows(labels, mask):
+        inside = (
+            slice(window.y, window.y + window.height),
+            slice(window.x, window.x + window.width),
+        )
+        labels[inside] = _grow(labels[inside], mask[inside])
+    return labels
+
+
+def _grown_windows(
+    labels: Int[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
+) -> Iterator[Window]:
+    """The rectangles of the mask's pieces that hold pixels without a label."""
+    pieces, _ = ndimage.label(mask, EIGHT)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+        inside = pieces[rows, columns] == number
+        if (inside & (labels[rows, columns] == 0)).any():
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            yield Window(rows.start, columns.start, height, width)
+
+
+def _grow(labels: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+    open_px = mask & (labels == 0)
+    while open_px.any():
+        reached = ndimage.maximum_filter(labels, footprint=EIGHT, mode="constant")
+        taken = open_px & (reached > 0)
+        if not taken.any():
+            break
+        labels = np.where(taken, reached, labels)
+        open_px &= ~taken
+    return labels
+
+
+def median_of_sections(
+    sections: Sequence[UInt8[np.ndarray, "height width"]],
+) -> UInt8[np.ndarray, "height width"]:
+    """The median of an odd number of sections; one section is its own."""
+    if len(sections) == 1:
+        return sections[0]
+    middle = len(sections) // 2
+    return np.asarray(np.partition(np.stack(sections), middle, axis=0)[middle])
+
+
+def kept_instances(
+    sizes: Int[np.ndarray, " ids"],
+    first: Int[np.ndarray, " ids"],
+    last: Int[np.ndarray, " ids"],
+    num_sections: int,
+    settings: InstanceSettings,
+) -> Int[np.ndarray, " ids"]:
+    """New numbers from 1 for the instances that are large enough, 0 for the others.
+
+    `sizes`, `first` and `last` section are by id, from 0; the background's are not looked at.
+    """
+    spans = last - first + 1
+    at_end = (first == 0) | (last == num_sections - 1)
+    long_enough = (spans >= min(settings.min_sections, num_sections)) | at_end
+    # What is in one section only is held to be as thick as it must be.
+    kept = (sizes >= settings.min_volume_voxels) & long_enough
+    kept[:1] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
+
+
+def label_stack(
+    foreground: Iterable[UInt8[np.ndarray, "height width"]],
+    boundary: Iterable[UInt8[np.ndarray, "height width"]],
+    settings: InstanceSettings,
+) -> Int[np.ndarray, "z height width"]:
+    """The instances of a stack that fits into memory, by the same steps as one that does not."""
+    parts = [
+        section_cores(fore, rim, settings) for fore, rim in zip(foreground, boundary, strict=True)
+    ]
+    block = connect_cores(np.stack([cores for _, cores in parts]))
+    labels = np.stack(
+        [
+            grow_section(section, mask)
+            for section, (mask, _) in zip(block.labels, parts, strict=True)
+        ]
+    )
+    numbers = np.arange(block.num_cores + 1)
+    sizes = np.bincount(labels.ravel(), minlength=len(numbers))
+    first, last = section_ranges(labels, len(numbers))
+    return kept_instances(sizes, first, last, len(labels), settings)[labels]
+
+
+def section_ranges(
+    labels: Int[np.ndarray, "z height width"], num_ids: int
+) -> tuple[Int[np.ndarray, " ids"], Int[np.ndarray, " ids"]]:
+    """The first and the last section of each id; of an id that is nowhere, beyond the ends."""
+    first = np.full(num_ids, len(labels))
+    last = np.full(num_ids, -1)
+    for z, section in enumerate(labels):
+        there = np.unique(section)
+        first[there] = np.minimum(first[there], z)
+        last[there] = z
+    return first, last

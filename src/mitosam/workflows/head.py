@@ -1,0 +1,147 @@
+"""Train the prompt-free head of a run, on the embeddings its mask decoder was trained on."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from mitosam.data.spacing import neighbour_offsets, section_spacing_px
+from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.io.tables import write_csv
+from mitosam.models.head import Head, HeadShape
+from mitosam.models.tuned import add_head, read_tuned_info
+from mitosam.progress import SILENT, Progress
+from mitosam.training.crops import StackExample
+from mitosam.training.head_trainer import train_head as train_network
+from mitosam.training.loop import TrainingResult
+from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.runs import Part, Run, now
+from mitosam.workflows.tiles import encode_tiles, stack_examples_of
+from mitosam.workflows.train import training_tiles
+
+NUM_SAMPLED_SECTIONS = 16
+
+
+def train_head(
+    run: Run,
+    model: LoadedModel | None = None,
+    *,
+    seconds_left: float = math.inf,
+    progress: Progress = SILENT,
+) -> TrainingResult | None:
+    """Train a head and put it into the run's `model.safetensors`; None if there is one already.
+
+    A training that was killed goes on from its last validation and ends at the same weights.
+
+    Raises
+    ------
+    InputNotFoundError
+        The run's mask decoder is not trained yet.
+    SettingsError
+        The run only scores another run's model.
+    """
+    if run.source is not None:
+        raise SettingsError(f"{run.folder} only scores the model of {run.source}; train that run")
+    if not run.tuned_weights.exists():
+        raise InputNotFoundError(
+            f"{run.folder} is not trained yet; run `mitosam train {run.folder}` first"
+        )
+    if read_tuned_info(run.tuned_weights).head is not None:
+        return None
+    started = time.monotonic()
+    model = model or load_base(run.settings)
+    shape = head_shape(run, model)
+    head = Head(shape)
+    start_network(head, run, model)
+    result = train_pixel_network(
+        run, model, head, shape, "head", seconds_left - (time.monotonic() - started), progress
+    )
+    write_csv(run.head_training_curve, result.curve)
+    run.record(
+        {"head_steps": result.num_steps, "head_best_step": result.best_step, "head_trained": now()}
+    )
+    add_head(run.tuned_weights, head.cpu())  # last: its presence means trained
+    run.head_checkpoint("head").unlink(missing_ok=True)
+    return result
+
+
+def start_network(network: nn.Module, run: Run, model: LoadedModel) -> None:
+    """Give a network random weights that follow from the run's seed, on the model's device."""
+    generator = torch.Generator().manual_seed(run.settings.seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    network.to(model.sam.device)
+
+
+def train_pixel_network(
+    run: Run,
+    model: LoadedModel,
+    network: nn.Module,
+    shape: HeadShape,
+    name: str,
+    seconds_left: float,
+    progress: Progress,
+) -> TrainingResult:
+    """Train a head or a rival of it on the run's sections; both see the same crops."""
+    train, validation = stack_examples(run, model, progress)
+    return train_network(
+        network,
+        shape,
+        train,
+        validation,
+        run.settings.head,
+        seed=run.settings.seed,
+        precision=model.sam.precision,
+        checkpoint=run.head_checkpoint(name),
+        fingerprint=f"{name} {shape.model_dump_json()} {run.fingerprint(model.sam.weights_hash)}",
+        seconds_left=seconds_left,
+        title=f"training the {name}",
+        progress=progress,
+    )
+
+
+def stack_examples(
+    run: Run, model: LoadedModel, progress: Progress
+) -> tuple[list[StackExample], list[StackExample]]:
+    """The examples to train on and those to validate on; the views are the mask decoder's."""
+    train_tiles, validation_tiles = training_tiles(run)
+    both = [*train_tiles, *validation_tiles]
+    keys = encode_tiles(both, model.cache, model.sam.input_px, progress)
+    examples = stack_examples_of(both, keys, model.cache)
+    return examples[: len(train_tiles)], examples[len(train_tiles) :]
+
+
+def head_shape(run: Run, model: LoadedModel) -> HeadShape:
+    """The shape of a run's head: the sections it reads, its channels, and the grey values."""
+    settings, part = run.settings.head, run.parts()[0]
+    offsets = settings.section_offsets and tuple(sorted({0, *settings.section_offsets}))
+    mean, std = grey_statistics(part)
+    channels = model.sam.embedding_shape[0] if settings.use_embedding else 0
+    return HeadShape(
+        section_offsets=offsets or neighbour_offsets(spacing_px(part)),
+        embedding_channels=channels,
+        width=settings.width,
+        grey_mean=mean,
+        grey_std=std,
+    )
+
+
+def spacing_px(part: Part) -> float:
+    """The distance of a volume's sections, in pixels."""
+    volume = part.volume
+    return section_spacing_px(volume.images.__getitem__, volume.shape_zyx[0], volume.voxel_size_nm)
+
+
+def grey_statistics(part: Part) -> tuple[float, float]:
+    """Mean and standard deviation of the training sections' grey values."""
+    sections = part.split.train
+    picks = np.unique(np.linspace(0, len(sections) - 1, NUM_SAMPLED_SECTIONS).round().astype(int))
+    grey = np.stack([part.volume.images[sections[i]] for i in picks]).astype(np.float32)
+    return float(grey.mean()), max(float(grey.std()), 1.0)
