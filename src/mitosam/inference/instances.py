@@ -143,7 +143,8 @@ def grow_section(
 ) -> Int[np.ndarray, "height width"]:
     """Each pixel of the mask takes the label of the core it can reach by the shortest way.
 
-    Of two cores equally near the larger label wins. Pieces of the mask without a core stay 0.
+    Of two cores equally near, the one above wins, then the one to the left. Pieces of the mask
+    without a core stay 0.
     """
     labels = np.where(mask, cores, 0)
     for window in _grown_windows(labels, mask):
@@ -167,16 +168,28 @@ def _grown_windows(
             yield Window(rows.start, columns.start, height, width)
 
 
-def _grow(labels: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+def _grow(
+    labels: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
+) -> Int[np.ndarray, "h w"]:
     open_px = mask & (labels == 0)
     while open_px.any():
-        reached = ndimage.maximum_filter(labels, footprint=EIGHT, mode="constant")
+        padded = np.pad(labels, 1)
+        height, width = labels.shape
+        reached = np.zeros_like(labels)
+        for dy, dx in _NEIGHBOURS:
+            beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+            reached = np.where(reached > 0, reached, beside)
         taken = open_px & (reached > 0)
         if not taken.any():
             break
         labels = np.where(taken, reached, labels)
         open_px &= ~taken
     return labels
+
+
+# The nearer ones first. Which of two cores wins must not depend on their numbers, as those depend
+# on the block.
+_NEIGHBOURS = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def median_of_sections(
