@@ -59,6 +59,16 @@ def measure_overlap(
     InputError
         The masks differ in shape or are not boolean.
     """
+    check_masks(predicted, truth)
+    return Overlap(
+        truth_px=np.count_nonzero(truth, axis=(-2, -1)),
+        predicted_px=np.count_nonzero(predicted, axis=(-2, -1)),
+        intersection_px=np.count_nonzero(predicted & truth, axis=(-2, -1)),
+    )
+
+
+def check_masks(predicted: np.ndarray, truth: np.ndarray) -> None:
+    """Raise an InputError unless two masks are boolean and of one shape."""
     if predicted.shape != truth.shape:
         raise InputError(
             "two masks must have one shape to be compared, "
@@ -67,11 +77,6 @@ def measure_overlap(
     for mask in (predicted, truth):
         if mask.dtype != np.bool_:
             raise InputError(f"masks must be boolean, got {mask.dtype}; pass mask > 0")
-    return Overlap(
-        truth_px=np.count_nonzero(truth, axis=(-2, -1)),
-        predicted_px=np.count_nonzero(predicted, axis=(-2, -1)),
-        intersection_px=np.count_nonzero(predicted & truth, axis=(-2, -1)),
-    )
 
 
 def dice(
