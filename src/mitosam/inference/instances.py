@@ -7,7 +7,7 @@ stack cut into blocks gives the same instances as the stack in one piece.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -193,8 +193,8 @@ _NEIGHBOURS = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1,
 
 
 def median_of_sections(
-    sections: Sequence[UInt8[np.ndarray, "height width"]],
-) -> UInt8[np.ndarray, "height width"]:
+    sections: Sequence[UInt8[np.ndarray, "*maps height width"]],
+) -> UInt8[np.ndarray, "*maps height width"]:
     """The median of an odd number of sections; one section is its own."""
     if len(sections) == 1:
         return sections[0]
@@ -216,32 +216,31 @@ def kept_instances(
     spans = last - first + 1
     at_end = (first == 0) | (last == num_sections - 1)
     long_enough = (spans >= min(settings.min_sections, num_sections)) | at_end
-    # What is in one section only is held to be as thick as it must be.
     kept = (sizes >= settings.min_volume_voxels) & long_enough
     kept[:1] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
 
 
-def label_stack(
-    foreground: Iterable[UInt8[np.ndarray, "height width"]],
-    boundary: Iterable[UInt8[np.ndarray, "height width"]],
-    settings: InstanceSettings,
+def label_maps(
+    maps: Sequence[UInt8[np.ndarray, "2 height width"]], settings: InstanceSettings
 ) -> Int[np.ndarray, "z height width"]:
     """The instances of a stack that fits into memory, by the same steps as one that does not."""
-    parts = [
-        section_cores(fore, rim, settings) for fore, rim in zip(foreground, boundary, strict=True)
-    ]
+    filtered = [median_of_sections(near) for near in _windows(maps, settings.z_radius)]
+    parts = [section_cores(section[0], section[1], settings) for section in filtered]
     block = connect_cores(np.stack([cores for _, cores in parts]))
     labels = np.stack(
-        [
-            grow_section(section, mask)
-            for section, (mask, _) in zip(block.labels, parts, strict=True)
-        ]
+        [grow_section(core, mask) for core, (mask, _) in zip(block.labels, parts, strict=True)]
     )
-    numbers = np.arange(block.num_cores + 1)
-    sizes = np.bincount(labels.ravel(), minlength=len(numbers))
-    first, last = section_ranges(labels, len(numbers))
+    sizes = np.bincount(labels.ravel(), minlength=block.num_cores + 1)
+    first, last = section_ranges(labels, len(sizes))
     return kept_instances(sizes, first, last, len(labels), settings)[labels]
+
+
+def _windows(sections: Sequence[np.ndarray], radius: int) -> Iterator[list[np.ndarray]]:
+    """Each section with its neighbours, those at the ends repeated."""
+    last = len(sections) - 1
+    for z in range(len(sections)):
+        yield [sections[min(max(z + step, 0), last)] for step in range(-radius, radius + 1)]
 
 
 def section_ranges(

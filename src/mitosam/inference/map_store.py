@@ -74,6 +74,13 @@ class MapStore:
             for z in block:
                 yield final[self._read(self._grown(block), z % self._size)]
 
+    def clear(self) -> None:
+        """Remove all that is stored."""
+        self._opened.clear()
+        for block in self.blocks:
+            self._maps(block).unlink(missing_ok=True)
+            self._grown(block).unlink(missing_ok=True)
+
     def _median(self, z: int, kind: int, radius: int) -> UInt8[np.ndarray, "height width"]:
         last = self.num_sections - 1
         near = [min(max(z + step, 0), last) for step in range(-radius, radius + 1)]

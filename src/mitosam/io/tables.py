@@ -75,3 +75,13 @@ def plain(obj: object) -> Any:  # noqa: ANN401
     if isinstance(obj, Path):
         return str(obj)
     raise TypeError(f"{type(obj).__name__} has no form in JSON")
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each row, with the columns of the first; NaN and None are empty cells."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: plain(value) for name, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())

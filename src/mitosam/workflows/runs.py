@@ -152,6 +152,14 @@ class Run:
         """What the head's training wrote down as it went."""
         return (self.source or self.folder) / "head_training.csv"
 
+    def automatic_folder(self, name: str) -> Path:
+        """Maps and labels of an automatic method on some of the run's sections."""
+        return self.folder / "automatic" / name
+
+    def rival_weights(self, name: str) -> Path:
+        """A rival of the head, trained on the same sections."""
+        return (self.source or self.folder) / "rivals" / f"{name}.safetensors"
+
     @property
     def evaluation_folder(self) -> Path:
         """Scores and masks."""

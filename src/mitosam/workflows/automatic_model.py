@@ -1,0 +1,77 @@
+"""The segmenter of a model that a user names, or of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from mitosam.geometry import ModelFrame
+from mitosam.inference.head_maps import PixelModel
+from mitosam.inference.tiles import Encode
+from mitosam.models.head import Head
+from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.tuned import load_head, load_tuned, read_tuned_info, update_info
+from mitosam.workflows.automatic import AutomaticInfo, Segmenter
+from mitosam.workflows.models import LoadedModel
+from mitosam.workflows.runs import Run
+from mitosam.workflows.tuned_model import UsableModel, tuned_weights
+
+
+def segmenter_of(usable: UsableModel, model: Path | str) -> Segmenter:
+    """The automatic methods of a model; each tile is encoded when it is asked for, and not kept."""
+    weights = tuned_weights(Path(model))
+    head = load_head(weights) if weights else None
+    return Segmenter(
+        sam=usable.sam,
+        tile_px=usable.tile_px,
+        encode=encode_with(usable.sam),
+        head=None if head is None else pixel_model(head, usable.sam),
+        info=AutomaticInfo.parse(usable.info.automatic_json if usable.info else ""),
+    )
+
+
+def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
+    """The automatic methods of a run's tuned model; embeddings come from and go to its cache."""
+    info = load_tuned(run.tuned_weights, model.sam)
+    head = load_head(run.tuned_weights)
+    return Segmenter(
+        sam=model.sam,
+        tile_px=run.settings.data.tile_px,
+        encode=encode_cached(model),
+        head=None if head is None else pixel_model(head, model.sam),
+        info=AutomaticInfo.parse(info.automatic_json),
+    )
+
+
+def save_info(run: Run, info: AutomaticInfo) -> None:
+    """Put what validation chose into the run's model."""
+    tuned = read_tuned_info(run.tuned_weights)
+    update_info(
+        run.tuned_weights, tuned.model_copy(update={"automatic_json": info.model_dump_json()})
+    )
+
+
+def pixel_model(head: Head, sam: Sam) -> PixelModel:
+    """A head beside the SAM it belongs to."""
+    return PixelModel(network=head.to(sam.device), shape=head.shape, precision=sam.precision)
+
+
+def encode_with(sam: Sam) -> Encode:
+    """A tile's embedding, computed now."""
+
+    def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[torch.Tensor, "C h w"]:
+        return sam.encode(prepare_tile(pixels, frame))[0]
+
+    return encode
+
+
+def encode_cached(model: LoadedModel) -> Encode:
+    """A tile's embedding, from the cache where it is there."""
+
+    def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, "C h w"]:
+        return np.asarray(model.cache.load(model.cache.fill_one(pixels, frame)))
+
+    return encode
