@@ -35,15 +35,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise _storage_error(path, error) from error
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if isinstance(error, StorageError) or error.errno not in DISK_ERRNOS:
-            raise
-        raise _storage_error(path, error) from error
+        with disk_errors_of(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,6 +48,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 DISK_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO, errno.EPERM)
 }
+
+
+@contextmanager
+def disk_errors_of(path: Path) -> Iterator[None]:
+    """A block in which a full or read-only disk is a `StorageError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno not in DISK_ERRNOS:
+            raise
+        raise _storage_error(path, error) from error
 
 
 def _umask() -> int:
@@ -116,13 +124,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     require_new_folder(folder)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        if isinstance(error, StorageError) or error.errno not in DISK_ERRNOS:
-            raise
-        raise _storage_error(folder, error) from error
+        with disk_errors_of(folder):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            folder.rmdir()
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NM_PER_UNIT = {
-    "pm": 1e-3, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0,
-    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
-    "\\u00b5m": 1e3, "mm": 1e6, "millimeter": 1e6, "cm": 1e7, "m": 1e9,
+    "pm": 1e-3, "picometer": 1e-3, "å": 0.1, "angstrom": 0.1,
+    "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0, "nanometers": 1.0,
+    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "\\u00b5m": 1e3,
+    "micrometer": 1e3, "micrometre": 1e3, "micrometers": 1e3,
+    "mm": 1e6, "millimeter": 1e6, "cm": 1e7, "centimeter": 1e7, "m": 1e9, "meter": 1e9,
 }  # fmt: skip
 PLAUSIBLE_NM = (0.05, 1000.0)
 """A pixel of an EM image; what lies outside is a screen's or a printer's resolution."""
@@ -35,6 +37,19 @@ def read_voxel_size_nm(
         found = _from_imagej(file)
     else:
         found = _from_resolution(_first(file), _resolution_unit_nm(_first(file)))
+    return plausible_voxel_size_nm(str(file.filename), found, num_sections)
+
+
+Sizes = tuple[float | None, float | None, float | None]
+
+
+def plausible_voxel_size_nm(
+    what: str, found: Sizes, num_sections: int
+) -> tuple[float, float, float] | None:
+    """The voxel size z, y, x in nm that a file states, or None where EM cannot have it.
+
+    A single section has no z step; its pixel height stands in for it.
+    """
     z, y, x = found
     if z is None and num_sections == 1:
         z = y
@@ -43,13 +58,10 @@ def read_voxel_size_nm(
     if not all(PLAUSIBLE_NM[0] <= size <= PLAUSIBLE_NM[1] for size in (z, y, x)):
         logger.warning(
             "%s: left out its voxel size of %g x %g x %g nm, no EM volume has that",
-            file.filename, z, y, x,
+            what, z, y, x,
         )  # fmt: skip
         return None
     return z, y, x
-
-
-Sizes = tuple[float | None, float | None, float | None]
 
 
 def _from_ome(xml: str) -> Sizes:
