@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame
-from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
+from mitosam.models.sam import DecodedMasks, ModelPrompts, Sam, upsample_logits
 from mitosam.prompts import PADDING_LABEL, Prompts
 
 # 3 masks of 16 prompts at 1024 x 1024 pixels take 200 MB before they are turned to bits.
@@ -64,9 +64,15 @@ def decode_prompts(
         iou_predictions=np.empty((num_prompts, num_masks), np.float32),
         low_res_logits=np.empty((num_prompts, num_masks, low_res, low_res), np.float32),
     )
-    for indices, chunk in _chunks(prompts):
-        asked = ModelPrompts.from_section(chunk, frame, mask_input)
-        decoded = model.decode(embedding, asked, multimask_output=multimask_output)
+    for indices, decoded in decode_low_res(
+        model,
+        embedding,
+        prompts,
+        frame,
+        multimask_output=multimask_output,
+        prompts_at_once=PROMPTS_AT_ONCE,
+        mask_input=mask_input,
+    ):
         logits = upsample_logits(decoded.low_res_logits[0], frame.tile_px)
         found.masks[indices] = (logits[..., : shape_yx[0], : shape_yx[1]] > 0).cpu().numpy()
         found.iou_predictions[indices] = decoded.iou_predictions[0].cpu().numpy()
@@ -74,14 +80,36 @@ def decode_prompts(
     return found
 
 
-def _chunks(prompts: Prompts) -> Iterator[tuple[Int[np.ndarray, " k"], Prompts]]:
+def decode_low_res(
+    model: Sam,
+    embedding: Float[Tensor, "1 C h w"],
+    prompts: Prompts,
+    frame: ModelFrame,
+    *,
+    multimask_output: bool,
+    prompts_at_once: int,
+    mask_input: Float[np.ndarray, "1 m m"] | None = None,
+) -> Iterator[tuple[Int[np.ndarray, " k"], DecodedMasks]]:
+    """The indices of up to `prompts_at_once` prompts with their low-res answers, until all are.
+
+    It keeps nothing, so memory does not grow with the number of prompts. Gradients are the
+    caller's to switch off.
+    """
+    for indices, chunk in _chunks(prompts, prompts_at_once):
+        asked = ModelPrompts.from_section(chunk, frame, mask_input)
+        yield indices, model.decode(embedding, asked, multimask_output=multimask_output)
+
+
+def _chunks(
+    prompts: Prompts, prompts_at_once: int
+) -> Iterator[tuple[Int[np.ndarray, " k"], Prompts]]:
     """A few prompts at a time with their indices, all of as many points, so that none is padded.
 
     SAM has no padding that counts for nothing: every token takes part in attention.
     """
     for indices in _equally_long(prompts):
-        for start in range(0, len(indices), PROMPTS_AT_ONCE):
-            chunk = indices[start : start + PROMPTS_AT_ONCE]
+        for start in range(0, len(indices), prompts_at_once):
+            chunk = indices[start : start + prompts_at_once]
             yield chunk, _without_padding(prompts, chunk)
 
 

@@ -68,7 +68,7 @@ def predict_section(
         raise SettingsError(f"tile_px must be at least 1, got {tile_px}")
     windows = choose_windows(prompts, (height, width), tile_px)
     found: dict[int, PlacedPrediction] = {}
-    for window, indices in _by_window(windows).items():
+    for window, indices in by_window(windows).items():
         asked = _chosen(prompts, indices)
         prediction = _decode_tile(model, grey, asked, window, encode, multimask_output)
         for place, index in enumerate(indices):
@@ -84,25 +84,47 @@ def _decode_tile(
     encode: Encode | None,
     multimask_output: bool,
 ) -> Prediction:
+    tile = encode_tile(model, section, window, encode)
+    return decode_prompts(
+        model,
+        tile.embedding,
+        prompts,
+        tile.frame,
+        tile.shape_yx,
+        multimask_output=multimask_output,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedTile:
+    """The embedding of one tile and its place; `shape_yx` is of the part inside the section."""
+
+    embedding: Float[Tensor, "1 C h w"]
+    frame: ModelFrame
+    shape_yx: tuple[int, int]
+
+
+def encode_tile(
+    model: Sam,
+    section: UInt8[np.ndarray, "height width"],
+    window: Window,
+    encode: Encode | None,
+) -> EncodedTile:
+    """A square window of a section, embedded by `encode`, or by the model where there is none."""
     pixels = section[window.y : window.y + window.height, window.x : window.x + window.width]
     frame = ModelFrame((window.y, window.x), window.height, model.input_px)
     if encode is None:
         embedding = model.encode(prepare_tile(pixels, frame))
     else:
         embedding = torch.as_tensor(encode(pixels, frame)).float()[None].to(model.device)
-    return decode_prompts(
-        model,
-        embedding,
-        prompts,
-        frame,
-        (pixels.shape[0], pixels.shape[1]),
-        multimask_output=multimask_output,
+    return EncodedTile(
+        embedding=embedding, frame=frame, shape_yx=(pixels.shape[0], pixels.shape[1])
     )
 
 
 def choose_windows(prompts: Prompts, shape_yx: tuple[int, int], tile_px: int) -> list[Window]:
     """The square window on which each prompt is decoded."""
-    tiles = _overlapping_tiles(shape_yx, tile_px)
+    tiles = overlapping_tiles(shape_yx, tile_px, step_px=max(1, tile_px // 2))
     longest = max(shape_yx)
     whole = Window(0, 0, longest, longest)
     windows = []
@@ -117,11 +139,10 @@ def choose_windows(prompts: Prompts, shape_yx: tuple[int, int], tile_px: int) ->
     return windows
 
 
-def _overlapping_tiles(shape_yx: tuple[int, int], tile_px: int) -> list[Window]:
-    """Tiles half a tile apart, inside the section where it is large enough."""
-    step = max(1, tile_px // 2)
+def overlapping_tiles(shape_yx: tuple[int, int], tile_px: int, *, step_px: int) -> list[Window]:
+    """Tiles `step_px` apart at most, inside the section where it is large enough."""
     ys, xs = (
-        sorted({min(start, max(0, length - tile_px)) for start in range(0, length, step)})
+        sorted({min(start, max(0, length - tile_px)) for start in range(0, length, step_px)})
         for length in shape_yx
     )
     return [Window(y, x, tile_px, tile_px) for y in ys for x in xs]
@@ -158,7 +179,7 @@ def _spanned(points_xy: Float[np.ndarray, "n 2"]) -> Window:
     return Window(y0, x0, y1 - y0, x1 - x0)
 
 
-def _by_window(windows: list[Window]) -> dict[Window, list[int]]:
+def by_window(windows: list[Window]) -> dict[Window, list[int]]:
     """The indices of the prompts of each window."""
     indices: dict[Window, list[int]] = defaultdict(list)
     for index, window in enumerate(windows):
