@@ -18,6 +18,8 @@ from scipy import ndimage
 from mitosam.geometry import Window
 
 EIGHT = np.ones((3, 3), bool)
+CORE_SHARE = 8
+"""The smallest core is this fraction of the smallest instance's area."""
 
 
 class InstanceSettings(BaseModel):
@@ -33,7 +35,8 @@ class InstanceSettings(BaseModel):
     """Sections above and below whose median replaces the maps; it fills drop-outs and removes what
     is in one section only. 0 where sections lie far apart."""
     min_area_px: int = Field(default=50, ge=1)
-    """Smallest area of an instance in one section without a core of its own there."""
+    """Smallest area of an instance in one section that is thin, so that all of it is boundary; the
+    core of any other has at least an eighth of this."""
     min_volume_voxels: int = Field(default=200, ge=1)
     """Smallest instance."""
     min_sections: int = Field(default=1, ge=1)
@@ -58,16 +61,26 @@ def section_cores(
     A piece of foreground that is boundary throughout, as thin ones are, is a core as a whole.
     """
     mask = foreground >= 255 * settings.foreground_threshold
-    cores = mask & (boundary < 255 * settings.boundary_threshold)
+    inner = mask & (boundary < 255 * settings.boundary_threshold)
+    # Specks that a ragged boundary leaves would be instances of their own.
+    cores = _pieces_from(inner, settings.min_area_px / CORE_SHARE)
     pieces, count = ndimage.label(mask, EIGHT)
-    if count:
-        has_core = np.zeros(count + 1, bool)
-        has_core[pieces[cores]] = True
-        large = np.bincount(pieces.ravel(), minlength=count + 1) >= settings.min_area_px
-        thin = large & ~has_core
-        thin[0] = False
-        cores |= thin[pieces]
-    return mask, cores
+    has_core = np.zeros(count + 1, bool)
+    has_core[pieces[cores]] = True
+    large = np.bincount(pieces.ravel(), minlength=count + 1) >= settings.min_area_px
+    thin = large & ~has_core
+    thin[0] = False
+    return mask, cores | thin[pieces]
+
+
+def _pieces_from(
+    mask: Bool[np.ndarray, "height width"], min_px: float
+) -> Bool[np.ndarray, "height width"]:
+    """The connected pieces of at least so many pixels."""
+    pieces, count = ndimage.label(mask, EIGHT)
+    kept = np.bincount(pieces.ravel(), minlength=count + 1) >= min_px
+    kept[0] = False
+    return np.asarray(kept[pieces])
 
 
 def connect_cores(cores: Bool[np.ndarray, "n height width"]) -> CoreBlock:
@@ -168,9 +181,7 @@ def _grown_windows(
             yield Window(rows.start, columns.start, height, width)
 
 
-def _grow(
-    labels: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
-) -> Int[np.ndarray, "h w"]:
+def _grow(labels: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     open_px = mask & (labels == 0)
     while open_px.any():
         padded = np.pad(labels, 1)

@@ -68,7 +68,7 @@ class MapStore:
     ) -> Iterator[Int[np.ndarray, "height width"]]:
         """The sections' instances, one after the other, numbered through the stack from 1."""
         cores = self._connect(settings, progress)
-        sizes, first, last = self._grow(cores, settings, progress)
+        sizes, first, last = self._grow(cores, progress)
         final = kept_instances(sizes, first, last, self.num_sections, settings)
         for block in self.blocks:
             for z in block:
@@ -101,7 +101,7 @@ class MapStore:
         return section_cores(self._median(z, 0, radius), self._median(z, 1, radius), settings)
 
     def _grow(
-        self, cores: GlobalCores, settings: InstanceSettings, progress: Progress
+        self, cores: GlobalCores, progress: Progress
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Give the grown cores their numbers in the whole stack; each one's size and extent."""
         numbers = cores.resolve()

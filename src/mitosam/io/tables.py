@@ -68,7 +68,7 @@ def plain(obj: object) -> Any:  # noqa: ANN401
         return {field.name: plain(getattr(obj, field.name)) for field in fields(obj)}
     if isinstance(obj, Mapping):
         return {str(key): plain(value) for key, value in obj.items()}
-    if isinstance(obj, list | tuple | set | frozenset):
+    if isinstance(obj, list | tuple | range | set | frozenset):
         return [
             plain(value) for value in (sorted(obj) if isinstance(obj, set | frozenset) else obj)
         ]

@@ -99,9 +99,7 @@ class Segmenter:
         """The same with other thresholds."""
         return replace(self, info=info)
 
-    def mapper(
-        self, method: Method, read: ReadSection, num_sections: int
-    ) -> Callable[[int], Maps]:
+    def mapper(self, method: Method, read: ReadSection, num_sections: int) -> Callable[[int], Maps]:
         """A function from a section's number to its maps of foreground and boundary, 0 to 255.
 
         `read` gives sections in 0 to 255; the last few are held.
@@ -126,9 +124,7 @@ class Segmenter:
     ) -> Float32[np.ndarray, "C h8 w8"] | None:
         if self.head is None or not self.head.shape.embedding_channels:
             return None
-        return section_embedding(
-            section, encode, tile_px=self.tile_px, input_px=self.sam.input_px
-        )
+        return section_embedding(section, encode, tile_px=self.tile_px, input_px=self.sam.input_px)
 
     def _refined(
         self, section: UInt8[np.ndarray, "height width"], maps: Maps, encode: Encode
@@ -162,7 +158,7 @@ class _HeldTiles:
 
     def __call__(self, pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Embedding:
         """One tile's embedding."""
-        key = sha256(np.ascontiguousarray(pixels)).digest(), frame
+        key = sha256(pixels.tobytes()).digest(), frame
         if key not in self._held:
             while len(self._held) >= TILES_HELD:
                 self._held.pop(next(iter(self._held)))
@@ -171,4 +167,5 @@ class _HeldTiles:
 
 
 def _as_bytes(maps: SectionMaps) -> Maps:
-    return np.rint(255 * np.stack([maps.foreground, maps.boundary])).astype(np.uint8)
+    both = np.stack([maps.foreground, maps.boundary])
+    return np.asarray(np.rint(255 * both).astype(np.uint8))

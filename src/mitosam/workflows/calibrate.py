@@ -13,8 +13,8 @@ from mitosam.inference.instances import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.progress import SILENT, Progress
 from mitosam.workflows.automatic import AutomaticInfo, Method, Segmenter
-from mitosam.workflows.runs import Part, Run
 from mitosam.workflows.head import spacing_px
+from mitosam.workflows.runs import Part, Run
 from mitosam.workflows.truth import runs_of, smallest_sizes, true_instances
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def choose_settings(
             min_sections=2,
         )
         # The few validation sections hold slices of instances, so no volume is too small here.
-        here = settings.model_copy(update={"min_volume_voxels": 1, "min_sections": 1})
+        here = settings.model_copy(update={"min_volume_voxels": sizes.area_px, "min_sections": 1})
         labels = np.stack(list(store.label(here)))
         scores = score_sections(labels, truth)
         scored.append((float(np.mean([score.msa for score in scores])), boundary, settings))

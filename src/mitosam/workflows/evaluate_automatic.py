@@ -174,9 +174,7 @@ def _segment(
         return
     store = MapStore(folder, len(sections))
     depth = part.volume.shape_zyx[0]
-    compute = competitor.segmenter.mapper(
-        competitor.method, part.volume.images.__getitem__, depth
-    )
+    compute = competitor.segmenter.mapper(competitor.method, part.volume.images.__getitem__, depth)
     title = f"segmenting ({competitor.title})"
     started = time.monotonic()
     store.fill(lambda z: compute(sections[z]), title=title, progress=progress)

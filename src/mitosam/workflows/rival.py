@@ -1,4 +1,4 @@
-"""The U-Net that every automatic result stands beside, trained on the same crops in the same run."""
+"""The U-Net that automatic results stand beside, trained on the same crops in the same run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ class UNet(nn.Module):
 
         self.shape = shape
         self.unet = MonaiUNet(
-            spatial_dims=2, in_channels=1, out_channels=2, channels=CHANNELS, strides=STRIDES
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=2,
+            channels=CHANNELS,
+            strides=STRIDES,
+            norm="batch",  # its default normalises by what is in view, which a crop and a section differ in
         )
 
     def forward(

@@ -27,9 +27,7 @@ def runs_of(sections: Sequence[int]) -> list[range]:
     return found
 
 
-def true_instances(
-    volume: PreparedVolume, sections: range
-) -> Int[np.ndarray, "n height width"]:
+def true_instances(volume: PreparedVolume, sections: range) -> Int[np.ndarray, "n height width"]:
     """Instance ids of consecutive sections: those of the masks, or the 3D pieces of binary ones."""
     labels = np.asarray(volume.labels[sections.start : sections.stop])
     return volume_instances(labels > 0) if volume.info.coding == "binary" else labels
