@@ -17,7 +17,10 @@ def test_every_name_that_is_offered_is_there(name):
 
 @pytest.mark.parametrize(
     "command",
-    ["finetune", "demo", "plan", "prepare", "train", "evaluate", "report", "predict", "export"],
+    [
+        *("finetune", "demo", "plan", "prepare", "train", "evaluate", "report", "predict"),
+        *("export", "measure"),
+    ],
 )
 def test_each_command_has_a_function_of_its_name(command):
     workflow = importlib.import_module(f"mitosam.workflows.{command}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.export import export
     from mitosam.workflows.finetune import FinetuneResult, finetune
     from mitosam.workflows.info import info
+    from mitosam.workflows.measure import MeasureResult, measure
     from mitosam.workflows.plan import Plan, plan
     from mitosam.workflows.predict import PredictionResult, predict
     from mitosam.workflows.prepare import Sources, prepare
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Evaluation",
     "FinetuneResult",
+    "MeasureResult",
     "MitosamError",
     "Plan",
     "Prediction",
@@ -54,6 +56,7 @@ __all__ = [
     "info",
     "load_model",
     "load_tuned_model",
+    "measure",
     "open_volume",
     "override_settings",
     "plan",
@@ -78,6 +81,7 @@ _HOMES = {
     "workflows.export": ("export",),
     "workflows.finetune": ("FinetuneResult", "finetune"),
     "workflows.info": ("info",),
+    "workflows.measure": ("MeasureResult", "measure"),
     "workflows.plan": ("Plan", "plan"),
     "workflows.predict": ("PredictionResult", "predict"),
     "workflows.prepare": ("Sources", "prepare"),

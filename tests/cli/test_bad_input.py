@@ -421,6 +421,45 @@ def demo_in_a_folder_of_something_else(place):
     return ["demo", "--out", place.sources.images.parent]
 
 
+@case("does not look like masks: it has .* values besides 0")
+def measuring_an_image(place):
+    return ["measure", place.sources.images, "--out", place.out]
+
+
+@case("values that are not whole numbers")
+def measuring_probabilities(place):
+    path = place.write("p.tif", np.full((2, 9, 9), 0.5, np.float32))
+    return ["measure", path, "--out", place.out]
+
+
+@case("holds negative values; give masks with 0 for background")
+def measuring_negative_ids(place):
+    path = place.write("n.tif", np.full((2, 9, 9), -3, np.int16))
+    return ["measure", path, "--out", place.out]
+
+
+@case(r"masks says 10 x 10 x 10 nm .* and --voxel-size says 30 x 8 x 8 nm .*; leave out")
+def measuring_with_another_voxel_size(place):
+    return ["measure", place.sources.masks, "--voxel-size", "30,8,8", "--out", place.out]
+
+
+@case("exists already; choose another --out")
+def measuring_into_results(place):
+    return ["measure", place.sources.masks, "--out", place.sources.masks.parent]
+
+
+@case("table_sections.csv exists already; choose another --out")
+def measuring_into_a_table_beside_results(place):
+    (place.folder / "table_sections.csv").write_text("corrected by hand")
+    return ["measure", place.sources.masks, "--out", place.folder / "table.csv"]
+
+
+@case("probabilities must have the labels' sections, rows and columns")
+def measuring_with_probabilities_of_another_shape(place):
+    path = place.write("p.tif", np.zeros((2, 9, 9), np.float32))
+    return ["measure", place.sources.masks, "--probability", path, "--out", place.out]
+
+
 @pytest.fixture
 def place(tmp_path, sources, base_model, finished):
     return Place(folder=tmp_path, sources=sources, model=base_model, run=finished)

@@ -157,3 +157,14 @@ def test_pieces_cover_the_labels_and_never_join_two_ids(labels):
         part = found == number
         assert len(np.unique(labels[part])) == 1
         assert ndimage.label(part, np.ones((3, 3)))[1] == 1
+
+
+def test_empty_masks_can_be_allowed():
+    survey = survey_masks(as_volume(TWO * 0), empty_ok=True)
+    assert (survey.coding, survey.values.size, survey.label_dtype) == ("instances", 0, np.uint16)
+
+
+def test_instances_may_be_specks_if_each_is_one():
+    masks = TWO * 0
+    masks[0, 1, 1], masks[0, 3, 3], masks[1, 5, 5] = 1, 2, 3
+    assert detect_coding(as_volume(masks)) == "instances"

@@ -39,6 +39,11 @@ def test_no_rows_make_an_empty_file(tmp_path):
     assert (tmp_path / "a.csv").read_text() == ""
 
 
+def test_no_rows_of_a_known_type_make_a_header(tmp_path):
+    write_csv(tmp_path / "a.csv", [], Span)
+    assert (tmp_path / "a.csv").read_text().split() == ["low,high"]
+
+
 def test_json_has_null_for_nan_and_takes_what_results_are_made_of(tmp_path):
     write_json(
         tmp_path / "a.json",

@@ -15,6 +15,7 @@ from mitosam.embeddings import CacheEntry, CacheSettings, cache_folder
 if TYPE_CHECKING:
     from mitosam.workflows.evaluate import Evaluation
     from mitosam.workflows.finetune import FinetuneResult
+    from mitosam.workflows.measure import MeasureResult
     from mitosam.workflows.plan import Plan
 
 
@@ -84,6 +85,25 @@ def show_facts(console: Console, facts: Mapping[str, str]) -> None:
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         print_line(console, f"{name:<{width}}  {value}")
+
+
+def show_measured(console: Console, result: MeasureResult) -> None:
+    """How many mitochondria there are, how large, and where the tables are."""
+    volume, inside = result.volume, result.volume.without_border
+    facts = {
+        "mitochondria": f"{volume.num_instances}, of which the border cuts "
+        f"{volume.num_touching_border}",
+        "share of the volume": f"{volume.volume_fraction:.2%}",
+    }
+    if volume.density_per_um3 is not None:
+        facts["density"] = f"{volume.density_per_um3:.3g} per um3"
+    if inside.mean_volume_um3 is not None and inside.median_volume_um3 is not None:
+        facts["volume, uncut ones"] = (
+            f"mean {inside.mean_volume_um3:.3g}, median {inside.median_volume_um3:.3g} um3"
+        )
+    show_facts(console, facts)
+    for path in (result.mitochondria, result.sections, result.summary):
+        print_line(console, str(path))
 
 
 def show_cache(

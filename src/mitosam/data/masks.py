@@ -21,6 +21,11 @@ SPECK_PX = 4
 """Regions of one value smaller than this are specks; noise and soft edges consist of them."""
 
 
+MAX_REGIONS_PER_ID = 1.5
+"""Specks are suspicious only where an id falls into more regions of a section than this, in the
+mean: instances may be tiny, but each is mostly in one piece."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskSurvey:
     """What one pass over all masks tells.
@@ -44,11 +49,11 @@ class MaskSurvey:
     @property
     def keeps_ids(self) -> bool:
         """Whether ids are small enough to be kept; others are numbered anew by rank."""
-        return int(self.values[-1]) <= np.iinfo(np.int32).max
+        return int(self.values.max(initial=0)) <= np.iinfo(np.int32).max
 
     @property
     def _largest_id(self) -> int:
-        return int(self.values[-1]) if self.keeps_ids else len(self.values)
+        return int(self.values.max(initial=0)) if self.keeps_ids else len(self.values)
 
     def to_labels(self, mask: Shaped[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
         """Instance ids of one section, 0 for background.
@@ -77,11 +82,14 @@ def detect_coding(volume: Volume) -> Coding:
     return survey_masks(volume).coding
 
 
-def survey_masks(volume: Volume, progress: Progress = SILENT) -> MaskSurvey:
+def survey_masks(
+    volume: Volume, progress: Progress = SILENT, *, empty_ok: bool = False
+) -> MaskSurvey:
     """Look at all masks of a volume once.
 
     Truth values, and whole numbers of which only one differs from 0, are binary; more whole
-    numbers are instance ids.
+    numbers are instance ids. Masks that are 0 everywhere are refused unless `empty_ok`, and then
+    are instance ids without any.
 
     Raises
     ------
@@ -93,7 +101,7 @@ def survey_masks(volume: Volume, progress: Progress = SILENT) -> MaskSurvey:
         range(len(volume)), f"reading masks {volume.name}", total=len(volume), unit="section"
     ):
         survey.add(z, volume.section(z))
-    return survey.result()
+    return survey.result(empty_ok=empty_ok)
 
 
 class _Survey:
@@ -105,6 +113,7 @@ class _Survey:
         self._values = np.empty(0, np.int64)
         self._num_empty = 0
         self._foreground_px = 0
+        self._num_ids = 0
         self._num_regions = 0
         self._num_specks = 0
 
@@ -118,6 +127,7 @@ class _Survey:
         self._num_empty += int(values.size == 0)
         self._foreground_px += int(np.count_nonzero(whole))
         if values.size > 1:
+            self._num_ids += values.size
             self._count_specks(whole)
 
     def _count_specks(self, mask: Int[np.ndarray, "h w"]) -> None:
@@ -125,11 +135,12 @@ class _Survey:
         self._num_regions += sizes.size
         self._num_specks += int((sizes < SPECK_PX).sum())
 
-    def result(self) -> MaskSurvey:
+    def result(self, *, empty_ok: bool = False) -> MaskSurvey:
         """The verdict."""
-        self._check_not_empty()
+        if not empty_ok:
+            self._check_not_empty()
         coding: Coding = "binary" if self._values.size == 1 else "instances"
-        if coding == "instances":
+        if self._values.size > 1:
             self._check_no_image()
         self._check_foreground()
         return MaskSurvey(
@@ -148,9 +159,10 @@ class _Survey:
             )
 
     def _check_no_image(self) -> None:
-        """Ids form regions and leave background; grey values do neither."""
+        """Ids form regions, one each, and leave background; grey values do neither."""
         has_background = self._foreground_px <= 0.98 * self._num_px
-        if has_background and self._num_specks <= 0.5 * self._num_regions:
+        scattered = self._num_regions > MAX_REGIONS_PER_ID * self._num_ids
+        if has_background and not (scattered and self._num_specks > 0.5 * self._num_regions):
             return
         raise InputError(
             f"{self._volume.name} does not look like masks: it has {self._values.size} values "

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mitosam.storage import write_text
+from mitosam.storage import atomic_path, write_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def write_csv(path: Path, rows: Sequence[DataclassInstance]) -> None:
+def write_csv(
+    path: Path,
+    rows: Iterable[DataclassInstance],
+    row_type: type[DataclassInstance] | None = None,
+) -> None:
     """One line for each dataclass; a dataclass inside becomes columns `outer_inner`.
 
-    NaN and None are empty cells. Without rows the file is empty.
+    NaN and None are empty cells. Without rows the file is empty, but for the header where
+    `row_type`, whose fields are plain values, says what the rows would be. Rows are written as
+    they come, so that they may be more than memory holds.
     """
-    text = io.StringIO()
-    table = [_flat(row) for row in rows]
-    if table:
-        writer = csv.DictWriter(text, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    write_text(path, text.getvalue())
+    names = [field.name for field in fields(row_type)] if row_type else []
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        if names:
+            writer.writeheader()
+        for row in rows:
+            cells = _flat(row)
+            if not writer.fieldnames:
+                writer.fieldnames = list(cells)
+                writer.writeheader()
+            writer.writerow(cells)
 
 
 def _flat(row: DataclassInstance, prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Sizes and shapes of labelled mitochondria: label volumes in, numbers with units out."""
