@@ -11,7 +11,10 @@ import numpy as np
 from mitosam.evaluation.cases import choose_cases
 from mitosam.evaluation.scores import Protocol, Score
 from mitosam.evaluation.summary import compare, summarise
+from mitosam.reporting.automatic_content import AutomaticContent, MethodScores, SectionPoint
 from mitosam.reporting.content import Case, CurvePoint, Report
+from mitosam.reporting.instances import InstanceRow
+from mitosam.reporting.outlines import draw_finds
 from tests.evaluation.synthetic import make_score
 
 GAIN_PERCENT = 20
@@ -90,3 +93,68 @@ def make_report(scores: Sequence[Score] | None = None, **changes: object) -> Rep
         provenance=[("model", "vit_t"), ("seed", "0")],
     )
     return dataclasses.replace(report, **changes)
+
+
+def make_instances(num: int = 12, *, measured: bool = True) -> list[InstanceRow]:
+    """Instances of growing size, every third at the border."""
+    return [
+        InstanceRow(
+            label=i + 1,
+            num_voxels=1000 * (i + 1),
+            at_border=i % 3 == 0,
+            first_section=i,
+            last_section=i + 8,
+            volume=0.001 * (i + 1) ** 2 if measured else None,
+            length=0.1 * (i + 1) if measured else None,
+            sphericity=1 / (1 + 0.05 * i) if measured else None,
+            section_area=0.02 * (i + 1) if measured else None,
+            nearest_distance=0.3 + 0.01 * i if measured else None,
+        )
+        for i in range(num)
+    ]
+
+
+def make_method(method: str = "head", loss: float = 0.0, **changes: object) -> MethodScores:
+    """A method's scores on five sections, all lower by `loss`."""
+    names = ("foreground_iou", "foreground_dice", "msa", "ap50", "ap75", "f1", "panoptic_quality")
+    sections = ("section_iou", "section_msa", "section_ap50", "section_f1")
+    scores = MethodScores(
+        method=method,
+        **{name: 0.9 - 0.05 * i - loss for i, name in enumerate((*names, *sections))},
+        num_true=12,
+        num_predicted=14,
+        relative_volume_error=-0.034,
+        asd_nm=20.0,
+        sections=[SectionPoint(section=z, f1=0.8 - 0.1 * z, iou=0.7) for z in range(5)],
+    )
+    return dataclasses.replace(scores, **changes)
+
+
+def make_blocks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An image, found labels and true labels: 1 is hit by 7, 9 is false, 2 is missed."""
+    truth = np.zeros((40, 60), np.uint16)
+    predicted = np.zeros_like(truth)
+    truth[5:15, 5:20] = 1
+    truth[25:35, 5:20] = 2
+    predicted[6:15, 5:21] = 7
+    predicted[10:20, 40:50] = 9
+    return (np.indices(truth.shape).sum(0) * 2).astype(np.uint8), predicted, truth
+
+
+def make_automatic(**changes: object) -> AutomaticContent:
+    """Two methods and a picture."""
+    image, predicted, truth = make_blocks()
+    picture = draw_finds(
+        image, predicted, truth, hits={7}, false_finds={9}, misses={2}, title="Best: section 1"
+    )
+    content = AutomaticContent(
+        title="Mitochondria in cells",
+        methods=[make_method("U-Net", 0.2), make_method("head")],
+        thresholds_from="on validation sections 105 to 108",
+        thresholds=[("foreground", "0.45")],
+        pictures=[picture],
+        num_sections=5,
+        messages=["The sections are few."],
+        provenance=[("model", "vit_t")],
+    )
+    return dataclasses.replace(content, **changes)

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import subprocess
 import sys
 from functools import cache
-from html.parser import HTMLParser
 
 import pytest
 
@@ -13,39 +11,8 @@ from mitosam.evaluation.cases import choose_cases
 from mitosam.reporting.build import render, write_report
 from mitosam.reporting.tables import read_scores
 from tests.evaluation.synthetic import make_score
-from tests.reporting.synthetic import make_case, make_report, make_scores
-
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """A page's tags, addresses and text; an unclosed or crossed tag is an error."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-        self.scripts = 0
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in VOID:
-            self.open.append(tag)
-        self._note(tag, attributes)
-
-    def handle_startendtag(self, tag, attributes):
-        self._note(tag, attributes)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def _note(self, tag, attributes) -> None:
-        self.scripts += tag == "script" or any(name.startswith("on") for name, _ in attributes)
-        self.addresses += [v for name, v in attributes if name in ("href", "src", "xlink:href")]
-        self.ids += [value for name, value in attributes if name == "id"]
-
+from tests.reporting.pages import Page, assert_needs_nothing_else
+from tests.reporting.synthetic import make_automatic, make_case, make_report, make_scores
 
 REPORTS = {
     "full": make_report(),
@@ -54,6 +21,7 @@ REPORTS = {
     "no training": make_report(curve=()),
     "no losers": make_report(cases=[c for c in make_report().cases if c.why != "lost"]),
     "only a base model": make_report([make_score(50, section=i) for i in range(6)]),
+    "automatic": make_report(automatic=make_automatic()),
     "patches without mitochondria": make_report(
         [make_score(0, method=m, num_objects=0) for m in ("base", "tuned")]
     ),
@@ -70,14 +38,7 @@ def rendered(name: str) -> str:
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_every_report_is_one_page_that_needs_nothing_else(name):
-    html = rendered(name)
-    page = Page(html)
-    assert all(a.startswith(("#", "data:image/png;base64,")) for a in page.addresses)
-    assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
-    assert len(set(page.ids)) == len(page.ids)
-    assert page.scripts == 0
-    assert not re.search(r"https?:|@import|url\((?!#)", html)
-    assert ">nan<" not in html
+    assert_needs_nothing_else(rendered(name))
 
 
 def test_the_page_opens_with_the_result_and_the_warnings():
@@ -123,6 +84,13 @@ def test_what_was_not_done_is_left_out():
     html = rendered("no training")
     assert 'id="training"' not in html
     assert 'id="training"' in rendered("full")
+
+
+def test_scores_without_prompts_stand_in_a_section_that_sets_them_apart():
+    html = rendered("automatic")
+    section = html[html.index('id="automatic"') :]
+    assert "never comparable with scores under prompts" in section[: section.index("<table")]
+    assert 'id="automatic"' not in rendered("full")
 
 
 def test_few_sections_are_owned_up_to():

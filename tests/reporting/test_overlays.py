@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mitosam.errors import InputError
-from mitosam.reporting.overlays import choose_scale_bar, draw_case, outline_path, png_uri
+from mitosam.reporting.drawing import choose_scale_bar, outline_path, png_uri
+from mitosam.reporting.overlays import draw_case
 from tests.evaluation.synthetic import make_score
 from tests.reporting.synthetic import make_case
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mitosam.evaluation.cases import WHYS
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Protocol
 from mitosam.evaluation.summary import GROUPS, PairedDifference, SummaryRow
 from mitosam.reporting import words
+from mitosam.reporting.automatic import automatic_values
 from mitosam.reporting.content import Report
 from mitosam.reporting.overlays import Picture, draw_case
+from mitosam.reporting.pages import render_page
 from mitosam.reporting.tables import write_scores_csv, write_scores_json, write_summary_csv
 from mitosam.storage import write_text
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -43,26 +40,23 @@ def render(report: Report) -> str:
     from mitosam.reporting.figures import MAX_POINTS, draw_figures
 
     paired = words.overall(report.differences)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            css=Markup(_template_text("report.css")),
-            headline=words.headline(report),
-            lead=words.lead(report),
-            verdicts=words.verdicts(report),
-            tables=_tables(report),
-            groups=_tables(report, all_patches=False),
-            figures={name: Markup(svg) for name, svg in draw_figures(report).items()},
-            max_points=MAX_POINTS,
-            methods=[m for m in METHODS if any(row.method == m for row in report.summaries)],
-            few_sections=any(r.dice.interval.resampled != "sections" for r in report.summaries),
-            paired=paired,
-            gallery=_gallery(report),
-            lost=[draw_case(case) for case in report.cases if case.why == "lost"],
-            num_lost=sum(row.iou.num_worse for row in paired),
-        )
+    return render_page(
+        "report.html.j2",
+        report=report,
+        headline=words.headline(report),
+        lead=words.lead(report),
+        verdicts=words.verdicts(report),
+        tables=_tables(report),
+        groups=_tables(report, all_patches=False),
+        figures={name: Markup(svg) for name, svg in draw_figures(report).items()},
+        max_points=MAX_POINTS,
+        methods=[m for m in METHODS if any(row.method == m for row in report.summaries)],
+        few_sections=any(r.dice.interval.resampled != "sections" for r in report.summaries),
+        paired=paired,
+        gallery=_gallery(report),
+        lost=[draw_case(case) for case in report.cases if case.why == "lost"],
+        num_lost=sum(row.iou.num_worse for row in paired),
+        automatic=automatic_values(report.automatic) if report.automatic else None,
     )
 
 
@@ -115,32 +109,3 @@ def _gallery(report: Report) -> list[tuple[str, list[Picture]]]:
         if pictures and why != "lost":
             found.append((words.WHY_TITLES[why], pictures))
     return found
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("mitosam.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=words.number,
-        signed=words.signed,
-        interval=words.interval,
-        percent=words.percent,
-    )
-    environment.globals.update(
-        method_titles=words.METHOD_TITLES,
-        protocol_titles=words.PROTOCOL_TITLES,
-        noun_of=words.noun_of,
-        plural=words.plural,
-    )
-    return environment
-
-
-def _template_text(name: str) -> str:
-    return resources.files("mitosam.reporting").joinpath("templates", name).read_text("utf-8")

@@ -12,6 +12,7 @@ from mitosam.errors import InputError
 from mitosam.evaluation.cases import Why
 from mitosam.evaluation.scores import Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow
+from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.training.curve import CurvePoint
 
 
@@ -58,5 +59,7 @@ class Report:
     """How training, validation and test were kept apart, in a sentence or two."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before any number, such as a leaky split."""
+    automatic: AutomaticContent | None = None
+    """The scores of a segmentation without prompts, which stand in a section of their own."""
     provenance: Sequence[tuple[str, str]] = ()
     """Data, model, settings, seed and versions, as label and value."""

@@ -21,6 +21,8 @@ LINE: Final = "#000003"
 BASE: Final = "#000004"
 TUNED: Final = "#000005"
 RIVAL: Final = "#000006"
+PROMPTED: Final = "#000007"
+GRID: Final = "#000008"
 _VARIABLES: Final = {
     TEXT: "var(--text)",
     MUTED: "var(--muted)",
@@ -28,6 +30,8 @@ _VARIABLES: Final = {
     BASE: "var(--base)",
     TUNED: "var(--tuned)",
     RIVAL: "var(--rival)",
+    PROMPTED: "var(--prompted)",
+    GRID: "var(--grid)",
 }
 
 WIDTH_IN: Final = 8.6  # the page's column; with 9.5 pt the type matches the text around it

@@ -89,6 +89,20 @@ def percent(share: float) -> str:
     return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
+def three_figures(value: float | None) -> str:
+    """A measure with three significant digits, or a dash where there is none.
+
+    >>> three_figures(1234.5), three_figures(0.01234)
+    ('1,230', '0.0123')
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):,.{max(0, digits)}f}".replace("-", MINUS)
+
+
 def plural(count: int, noun: str) -> str:
     """A number with its noun.
 
@@ -96,7 +110,7 @@ def plural(count: int, noun: str) -> str:
     ('1 patch', '1,640 patches', '2 mitochondria')
     """
     plurals = {"patch": "patches", "mitochondrion": "mitochondria"}
-    return f"{count:,} {noun if count == 1 else plurals[noun]}"
+    return f"{count:,} {noun if count == 1 else plurals.get(noun, noun + 's')}"
 
 
 def outcome_of(difference: Difference) -> Outcome:
