@@ -43,3 +43,52 @@ def measure(
         progress=progress,
     )
     show_measured(output, result)
+
+
+@app.command()
+def segment(
+    images: Annotated[
+        Path, typer.Argument(help="An EM image, a stack, an OME-Zarr, or a folder of sections.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A run's folder, its model.safetensors, or a base model.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.")],
+    *,
+    method: Annotated[
+        str,
+        typer.Option(
+            help='"head", "prompted" (its finds outlined by the mask decoder), "grid" (SAM\'s '
+            'point grid, slow); "auto" is what validation preferred.'
+        ),
+    ] = "auto",
+    voxel_size: opt.VoxelSize = None,
+    tiff: Annotated[bool, typer.Option("--tiff", help="Write labels.tif too.")] = False,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Write the probability of foreground too.")
+    ] = False,
+    config: opt.Config = None,
+    overrides: opt.Overrides = None,
+) -> None:
+    """Find every mitochondrion of an image or volume without prompts, and measure it.
+
+    OUT then holds labels.ome.zarr (an id for each mitochondrion), mitochondria.csv, a preview of
+    each section, and report.html. If it is stopped, the same command goes on.
+
+    Example: mitosam segment stack.tif --model run --voxel-size 5,5,5 --out segmented
+    """
+    from mitosam.cli.show import show_segmented
+    from mitosam.workflows.segment import segment as run_segment
+
+    result = run_segment(
+        images,
+        out,
+        model=model,
+        method=method,  # type: ignore[arg-type]  # checked where it is used
+        voxel_size_nm=opt.parse_voxel_size(voxel_size),
+        tiff=tiff,
+        probability=probability,
+        settings=opt.settings_from(preset="default", config=config, overrides=overrides),
+        progress=progress,
+    )
+    show_segmented(output, result)

@@ -1,0 +1,161 @@
+"""The previews and the page of a segmented volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from mitosam.io.volume import Volume
+from mitosam.morphometry.instances import InstanceRow
+from mitosam.progress import SILENT, Progress
+from mitosam.reporting.instances import InstanceRow as PageRow
+from mitosam.storage import atomic_path
+
+METHOD_WORDS = {
+    "head": "the prompt-free head",
+    "prompted": "the prompt-free head and the mask decoder",
+    "grid": "a grid of points",
+}
+MAX_PREVIEW_PX = 1024
+NUM_FIGURES = 6
+JPEG_QUALITY = 85
+ReadSection = Callable[[int], UInt8[np.ndarray, "height width"]]
+
+
+def write_previews(
+    folder: Path,
+    read: ReadSection,
+    labels: Volume,
+    num_instances: int,
+    progress: Progress = SILENT,
+) -> None:
+    """One JPEG a section with the instances' outlines, at most 1024 pixels wide and high."""
+    import imageio.v3 as iio
+
+    from mitosam.reporting.colours import palette
+
+    colours = np.rint(255 * palette(num_instances + 1).clip(0, 1)).astype(np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = max(4, len(str(len(labels))))
+    for z in progress.track(range(len(labels)), "drawing previews", unit="section"):
+        path = folder / f"section_{z + 1:0{digits}d}.jpg"
+        if not path.exists():
+            picture = outline_instances(read(z), labels.section(z), colours)
+            with atomic_path(path) as temporary:
+                iio.imwrite(temporary, picture, quality=JPEG_QUALITY)
+
+
+def outline_instances(
+    image: UInt8[np.ndarray, "height width"],
+    labels: Int[np.ndarray, "height width"],
+    colours: UInt8[np.ndarray, "ids 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The section in grey with each instance's rim in its colour; ids count from 1."""
+    step = max(1, -(-max(image.shape) // MAX_PREVIEW_PX))
+    grey, small = image[::step, ::step], np.asarray(labels[::step, ::step])
+    rim = np.zeros(small.shape, bool)
+    for axis in (0, 1):
+        for shift in (1, -1):
+            moved = np.roll(small, shift, axis)
+            edge = [slice(None)] * 2
+            edge[axis] = slice(0, 1) if shift == 1 else slice(-1, None)
+            moved[tuple(edge)] = small[tuple(edge)]
+            rim |= (small > 0) & (moved != small)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    picture[rim] = colours[small[rim].astype(np.int64) - 1]
+    return picture
+
+
+def write_segment_report(
+    path: Path,
+    facts: Mapping[str, Any],
+    rows: Sequence[InstanceRow],
+    labels: Volume,
+    read: ReadSection,
+    *,
+    title: str,
+    progress: Progress = SILENT,
+) -> Path:
+    """The page: numbers, a turntable, previews, distributions, and how it was made."""
+    from mitosam.reporting.outlines import choose_sections, draw_preview
+    from mitosam.reporting.segmentation import SegmentationContent, write_segmentation_page
+    from mitosam.reporting.turntable import render_turntable
+
+    progress.say("drawing the report")
+    size = facts["voxel_size_nm"]
+    turntable = render_turntable(labels.shape_zyx, labels.section, voxel_size_nm=size)
+    pixel_nm = size[2] if size and math.isclose(size[1], size[2]) else None
+    previews = [
+        draw_preview(
+            read(z),
+            labels.section(z),
+            turntable.colours,
+            title=f"Section {z + 1}",
+            pixel_nm=pixel_nm,
+        )
+        for z in choose_sections(len(labels), NUM_FIGURES)
+    ]
+    content = SegmentationContent(
+        title=title,
+        volume_name=facts["volume"],
+        shape_zyx=labels.shape_zyx,
+        voxel_size_nm=size,
+        model=facts["model"],
+        method=METHOD_WORDS[facts["method"]],
+        instances=[_row(row, calibrated=size is not None) for row in rows],
+        settings=_settings(facts),
+        seconds=list(facts["seconds"].items()),
+        messages=_messages(facts),
+        previews=previews,
+        turntable=turntable if len(labels) > 1 else None,
+        provenance=[
+            (name.replace("_", " "), str(facts[name]))
+            for name in ("base_model", "precision", "segmented", "mitosam_version")
+        ],
+    )
+    return write_segmentation_page(path, content)
+
+
+def _row(row: InstanceRow, *, calibrated: bool) -> PageRow:
+    """What the page says of an instance; in µm where the voxel size is known."""
+    measured = {
+        "volume": row.volume_um3,
+        "length": row.skeleton_length_nm / 1000,
+        "nearest_distance": row.nearest_neighbour_nm / 1000,
+        "sphericity": row.sphericity,
+    }
+    known = {n: v for n, v in measured.items() if calibrated and not math.isnan(v)}
+    if not calibrated:
+        known["volume"] = float(row.num_voxels)
+    return PageRow(
+        label=row.instance,
+        num_voxels=row.num_voxels,
+        at_border=row.touches_border,
+        first_section=row.z0,
+        last_section=row.z1 - 1,
+        **known,
+    )
+
+
+def _settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    chosen = facts["instances"].model_dump()
+    rows = [(name.replace("_", " "), f"{value:g}") for name, value in chosen.items()]
+    for method, score in facts["validation_scores"].items():
+        rows.append((f"mSA on validation sections, {method}", f"{score:.3f}"))
+    return rows
+
+
+def _messages(facts: Mapping[str, Any]) -> list[str]:
+    messages = []
+    if facts["validation_sections"] == 0:
+        messages.append(
+            "The model's thresholds were not chosen on validation sections: they are defaults."
+        )
+    if facts["voxel_size_nm"] is None:
+        messages.append("The voxel size is unknown, so that all sizes are in pixels and voxels.")
+    return messages
