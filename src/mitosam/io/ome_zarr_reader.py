@@ -1,0 +1,217 @@
+"""OME-Zarr images and label volumes, and plain zarr arrays, read one section at a time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import lzma
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from mitosam.errors import InputError
+from mitosam.io.ome_zarr_metadata import Node, is_zarr, read_multiscale, read_node
+from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
+from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+
+if TYPE_CHECKING:
+    import zarr
+
+logger = logging.getLogger(__name__)
+
+SLAB_CACHE_BYTES = 2**30
+"""Decoded pixels held at a time, so that sections of one layer of chunks decode it once."""
+
+ZARR_ERRORS: tuple[type[Exception], ...] = (
+    *READ_ERRORS,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    lzma.LZMAError,
+)
+"""What zarr and its codecs raise on folders that are incomplete or damaged."""
+
+
+def open_ome_zarr(folder: Path) -> Volume:
+    """The image, label volume or plain array in a zarr folder, as a volume.
+
+    Of a multiscale image, the finest level is read. Its axes may be t, c, z, y and x, in any order,
+    where t and c have the length 1.
+
+    Raises
+    ------
+    InputError
+        The folder holds no single image, or is damaged.
+    """
+    node = read_node(folder)
+    if node.is_array:
+        return _volume(node, node, node.axis_names, (None, None, None))
+    image = read_multiscale(node)
+    if image is None:
+        raise InputError(_what_to_name(folder))
+    level = folder / image.datasets[0].path
+    if not is_zarr(level):
+        raise InputError(f"{level} is missing or no zarr array; copy {folder} again")
+    return _volume(node, read_node(level), image.axis_names, image.sizes_nm(str(folder)))
+
+
+def _what_to_name(folder: Path) -> str:
+    inside = sorted(child.name for child in folder.iterdir() if child.is_dir() and is_zarr(child))
+    if not inside:
+        return f"{folder} is a zarr group without an image; copy it again from its source"
+    choices = ", ".join(str(folder / name) for name in inside[:4])
+    return f"{folder} is a group and no image itself; name one of {choices}"
+
+
+def _volume(node: Node, level: Node, axis_names: tuple[str, ...] | None, sizes: Sizes) -> Volume:
+    reader = _SlabReader(level, axis_names)
+    num_sections = reader.shape_zyx[0]
+    name = node.folder.resolve().name
+    single = num_sections == 1
+    return Volume(
+        name=name.removesuffix(".zarr").removesuffix(".ome"),
+        shape_zyx=reader.shape_zyx,
+        dtype=reader.dtype,
+        section_names=(name,) if single else tuple(f"page {z + 1}" for z in range(num_sections)),
+        read_section=reader.read,
+        voxel_size_nm=plausible_voxel_size_nm(str(node.folder), sizes, num_sections),
+        named=single,
+    )
+
+
+class _SlabReader:
+    """An array whose current layer of chunks stays decoded, as far as the cache reaches.
+
+    A slab is a layer of chunks, and a strip one row of its chunks along x.
+    """
+
+    def __init__(self, level: Node, axis_names: tuple[str, ...] | None) -> None:
+        self.folder = level.folder
+        self._is_blosc = level.is_blosc
+        self._array = _open_array(level)
+        names = _spatial_names(level.folder, self._array.shape, axis_names)
+        self._dimensions = tuple(names.index(axis) if axis in names else None for axis in "zyx")
+        depth, height, width = (self._along(self._array.shape, d) for d in self._dimensions)
+        self.shape_zyx = (depth, height, width)
+        if 0 in self._array.shape:
+            raise InputError(f"{level.folder} is empty, its shape is {self._array.shape}")
+        self.dtype = check_dtype(str(level.folder), self._array.dtype)
+        self._depth, self._rows, _ = (self._along(self._array.chunks, d) for d in self._dimensions)
+        self._lock = threading.Lock()
+        self._slab = -1
+        self._strips: dict[int, Shaped[np.ndarray, "z y x"]] = {}
+        self._num_kept = self._num_kept_strips()
+
+    @staticmethod
+    def _along(lengths: tuple[int, ...], dimension: int | None) -> int:
+        return 1 if dimension is None else int(lengths[dimension])
+
+    def _num_kept_strips(self) -> int:
+        depth, width = min(self._depth, self.shape_zyx[0]), self.shape_zyx[2]
+        strip_bytes = depth * self._rows * width * self.dtype.itemsize
+        num_strips = -(-self.shape_zyx[1] // self._rows)
+        num_kept = SLAB_CACHE_BYTES // strip_bytes
+        if depth > 1 and num_kept < num_strips:
+            logger.warning(
+                "%s: its chunks are %d sections deep, and one layer of them (%.1f GB) is more than "
+                "is kept in memory; much is decoded for each section anew",
+                self.folder, depth, num_strips * strip_bytes / 1e9,
+            )  # fmt: skip
+        return num_kept if depth > 1 else 0
+
+    def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
+        """The values of section `z`."""
+        with self._lock:
+            if z // self._depth != self._slab:
+                self._strips.clear()
+                self._slab = z // self._depth
+            try:
+                rows = [self._rows_of(z, y) for y in range(0, self.shape_zyx[1], self._rows)]
+            except ZARR_ERRORS as error:
+                raise InputError(
+                    f"{self.folder} is damaged near section {z + 1} "
+                    f"({str(error) or type(error).__name__}); copy it again from its source"
+                ) from error
+        section: Shaped[np.ndarray, "h w"] = np.concatenate(rows)
+        return section.astype(self.dtype, copy=False)
+
+    def _rows_of(self, z: int, y: int) -> Shaped[np.ndarray, "rows w"]:
+        start = self._slab * self._depth
+        if y // self._rows >= self._num_kept:
+            start, strip = z, self._decoded(z, z + 1, y)
+        elif y in self._strips:
+            strip = self._strips[y]
+        else:
+            strip = self._strips[y] = self._decoded(start, start + self._depth, y)
+        rows: Shaped[np.ndarray, "rows w"] = strip[z - start]
+        return rows
+
+    def _decoded(self, start: int, stop: int, y: int) -> Shaped[np.ndarray, "z rows w"]:
+        z_axis, y_axis, x_axis = self._dimensions
+        wanted = {z_axis: slice(start, stop), y_axis: slice(y, y + self._rows), x_axis: slice(None)}
+        selection = tuple(wanted.get(d, 0) for d in range(self._array.ndim))
+        if self._is_blosc:
+            _check_blosc_chunks(self.folder, self._array, selection)
+        pixels = np.asarray(self._array[selection])
+        spatial = [d for d in self._dimensions if d is not None]
+        pixels = pixels.transpose([sorted(spatial).index(d) for d in spatial])
+        return pixels if pixels.ndim == 3 else pixels[None]
+
+
+def _check_blosc_chunks(
+    folder: Path, array: zarr.Array[Any], selection: tuple[slice | int, ...]
+) -> None:
+    """Raise if a chunk is shorter than its header says: blosc would read what lies behind it."""
+    ranges = [
+        range(n)[s] if isinstance(s, slice) else range(1)
+        for s, n in zip(selection, array.shape, strict=True)
+    ]
+    numbers = [
+        range(r.start // c, -(-r.stop // c)) for r, c in zip(ranges, array.chunks, strict=True)
+    ]
+    for position in itertools.product(*numbers):
+        path = folder / array.metadata.encode_chunk_key(position)
+        if not path.is_file():
+            continue  # a chunk of fill values
+        with path.open("rb") as file:
+            header = file.read(16)
+        if len(header) < 16 or int.from_bytes(header[12:], "little") > path.stat().st_size:
+            raise EOFError(f"{path.name} is cut short")
+
+
+def _open_array(level: Node) -> zarr.Array[Any]:
+    import zarr
+
+    try:
+        return zarr.open_array(store=level.folder, mode="r", zarr_format=level.zarr_format)
+    except ZARR_ERRORS as error:
+        raise InputError(
+            f"{level.folder} is no readable zarr array ({str(error) or type(error).__name__}); "
+            "copy it again from its source"
+        ) from error
+
+
+def _spatial_names(
+    folder: Path, shape: tuple[int, ...], names: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """The axes' names; an array that does not say them is taken as y, x or z, y, x."""
+    if names is None and len(shape) in (2, 3):
+        return ("z", "y", "x")[-len(shape) :]
+    if names is None or len(names) != len(shape) or len(set(names)) != len(names):
+        raise InputError(
+            f"{folder} has the shape {shape} and the axes {''.join(names or ())}; "
+            "save it as z, y, x or as OME-Zarr"
+        )
+    if not {"y", "x"} <= set(names):
+        raise InputError(f"{folder} has the axes {', '.join(names)}; images need y and x")
+    for name, length in zip(names, shape, strict=True):
+        if name not in "zyx" and length > 1:
+            plural = {"c": "channels", "t": "timepoints"}.get(name, f"planes along {name}")
+            raise InputError(
+                f"{folder} has {length} {plural} (axes {''.join(names)}); "
+                "save the EM channel, or one timepoint, alone"
+            )
+    return names
