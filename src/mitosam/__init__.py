@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.evaluate import Evaluation, evaluate
     from mitosam.workflows.export import export
     from mitosam.workflows.finetune import FinetuneResult, finetune
+    from mitosam.workflows.head import train_head
     from mitosam.workflows.info import info
     from mitosam.workflows.measure import MeasureResult, measure
     from mitosam.workflows.plan import Plan, plan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources, prepare
     from mitosam.workflows.report import report
     from mitosam.workflows.runs import Run
+    from mitosam.workflows.segment import SegmentResult, segment
     from mitosam.workflows.train import train
     from mitosam.workflows.transfer import transfer
     from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
@@ -46,6 +48,7 @@ __all__ = [
     "Prompts",
     "Run",
     "RunSettings",
+    "SegmentResult",
     "Sources",
     "UsableModel",
     "__version__",
@@ -64,7 +67,9 @@ __all__ = [
     "prepare",
     "report",
     "resolve_settings",
+    "segment",
     "train",
+    "train_head",
     "transfer",
 ]
 
@@ -86,7 +91,9 @@ _HOMES = {
     "workflows.predict": ("PredictionResult", "predict"),
     "workflows.prepare": ("Sources", "prepare"),
     "workflows.report": ("report",),
+    "workflows.head": ("train_head",),
     "workflows.runs": ("Run",),
+    "workflows.segment": ("SegmentResult", "segment"),
     "workflows.train": ("train",),
     "workflows.transfer": ("transfer",),
     "workflows.tuned_model": ("UsableModel", "load_tuned_model"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.finetune import FinetuneResult
     from mitosam.workflows.measure import MeasureResult
     from mitosam.workflows.plan import Plan
+    from mitosam.workflows.segment import SegmentResult
 
 
 def show_result(console: Console, result: FinetuneResult) -> None:
@@ -103,6 +104,22 @@ def show_measured(console: Console, result: MeasureResult) -> None:
         )
     show_facts(console, facts)
     for path in (result.mitochondria, result.sections, result.summary):
+        print_line(console, str(path))
+
+
+def show_segmented(console: Console, result: SegmentResult) -> None:
+    """How many mitochondria were found, and where everything is."""
+    volume = result.volume
+    show_facts(
+        console,
+        {
+            "mitochondria": f"{volume.num_instances}, of which the border cuts "
+            f"{volume.num_touching_border}",
+            "share of the volume": f"{volume.volume_fraction:.2%}",
+            "time": readable_time(result.seconds),
+        },
+    )
+    for path in (result.labels, result.table, result.report):
         print_line(console, str(path))
 
 

@@ -56,7 +56,7 @@ def plausible_voxel_size_nm(
     if z is None and y and x and all(PLAUSIBLE_NM[0] <= size <= PLAUSIBLE_NM[1] for size in (y, x)):
         logger.warning(
             "%s: left out its pixel size of %g x %g nm, as it gives no distance of sections",
-            file.filename, y, x,
+            what, y, x,
         )  # fmt: skip
     if z is None or y is None or x is None:
         return None

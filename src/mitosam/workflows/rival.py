@@ -38,7 +38,8 @@ class UNet(nn.Module):
             out_channels=2,
             channels=CHANNELS,
             strides=STRIDES,
-            norm="batch",  # its default normalises by what is in view, which a crop and a section differ in
+            # Its default normalises by what is in view, and that differs from crop to section.
+            norm="batch",
         )
 
     def forward(

@@ -316,5 +316,3 @@ def _facts(
         "segmented": now(),
         "mitosam_version": __version__,
     }
-
-
