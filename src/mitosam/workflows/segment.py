@@ -306,7 +306,7 @@ def _facts(
         "model": Path(str(model)).name,
         "base_model": usable.info.base_name if usable.info else usable.sam.name,
         "method": job.method,
-        "instances": job.instances,
+        "instances": job.instances.model_dump(),
         "validation_scores": info.scores,
         "validation_sections": info.validation_sections,
         "normalisation": job.normalisation.to_dict(),

@@ -143,7 +143,7 @@ def _row(row: InstanceRow, *, calibrated: bool) -> PageRow:
 
 
 def _settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    chosen = facts["instances"].model_dump()
+    chosen = facts["instances"]
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in chosen.items()]
     for method, score in facts["validation_scores"].items():
         rows.append((f"mSA on validation sections, {method}", f"{score:.3f}"))
