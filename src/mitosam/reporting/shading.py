@@ -35,13 +35,15 @@ _OUTLINE = 0.42
 class Scene:
     """What is looked at: surfaces, each instance's sRGB colour, the box round them, its floor.
 
-    `shadow` is how much of each place of the floor, in rows along y, lies below an instance.
+    `spread` is how many pixels each point grows to every side, and `shadow` how much of each place
+    of the floor, in rows along y, lies below an instance.
     """
 
     surface: Surface
     colours: Float[np.ndarray, "instances 3"]
     extent_xyz: tuple[float, float, float]
     shadow: Float[np.ndarray, "rows columns"]
+    spread: int = 1
 
     @property
     def reach(self) -> float:
@@ -92,7 +94,9 @@ def _look(scene: Scene, camera: Camera) -> _Seen:
     reach = scene.reach * camera.scale
     facing = np.flatnonzero(surface.normals @ camera.axes[2].astype(np.float32) < 0.2)
     points = np.concatenate([surface.points[facing], _box_points(scene, camera)])
-    nearest = widen(nearest_points(camera.project(points), shape, reach=reach))
+    nearest = nearest_points(camera.project(points), shape, reach=reach)
+    for _ in range(scene.spread):
+        nearest = widen(nearest)
     hit = nearest != NOTHING
     index = index_of(nearest[hit])
     on_instance = index < len(facing)

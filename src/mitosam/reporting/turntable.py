@@ -23,6 +23,8 @@ _ELEVATION = float(np.radians(33))
 _START = float(np.radians(-28))
 _SUPERSAMPLING = 2
 _SPACING_PX = 2.0  # of surface points on the supersampled canvas, where each covers 3 pixels
+_MAX_PARTS = 6  # into which a voxel is cut along an axis for its points, where voxels are few
+_MAX_SPREAD = 12
 _MARGIN = 1.03
 _MAX_ASPECT = 0.9
 _QUALITY = 80
@@ -81,7 +83,7 @@ def draw_turn(
     thinned: Thinned, first: Camera, num_frames: int
 ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
     """The views of a full turn that starts with the first one, half as large as its canvas."""
-    scene = _make_scene(thinned, _SPACING_PX / first.scale)
+    scene = _make_scene(thinned, first.scale)
     for azimuth in first.azimuth + np.arange(num_frames) * 2 * np.pi / num_frames:
         camera = replace(first, azimuth=float(azimuth))
         yield draw(scene, camera, supersampling=_SUPERSAMPLING)
@@ -98,9 +100,12 @@ def describe_size(shape_zyx: tuple[int, int, int], voxel_size_nm: Triple | None)
     return f"{sides} µm{axes}"
 
 
-def _make_scene(thinned: Thinned, spacing: float) -> Scene:
+def _make_scene(thinned: Thinned, scale: float) -> Scene:
+    """The surfaces' points as dense as the canvas, of `scale` pixels a unit, can show."""
     from scipy.ndimage import gaussian_filter
 
+    voxel = float(np.cbrt(np.prod(thinned.pitch_zyx)))
+    spacing = max(_SPACING_PX / scale, voxel / _MAX_PARTS)
     z, y, x = thinned.extent_zyx
     covered = (thinned.labels > 0).any(axis=0).astype(np.float32)
     return Scene(
@@ -108,6 +113,7 @@ def _make_scene(thinned: Thinned, spacing: float) -> Scene:
         colours=palette(len(thinned.ids)),
         extent_xyz=(x, y, z),
         shadow=gaussian_filter(covered, 2),
+        spread=min(_MAX_SPREAD, int(np.ceil(spacing * scale / 2 - 1e-6))),
     )
 
 
