@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
+from torch import Tensor
 from torch.nn import functional as F
 
 from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.tiles import Encode
 
+Embedding = Float[np.ndarray, "C h w"] | Float[Tensor, "C h w"]
 STRIDE_PX = 8
 """Section pixels to one cell of the result, whatever the tile's own grid."""
 OVERLAP = 0.25
@@ -47,17 +51,81 @@ def section_embedding(
     Each cell is taken from the tile in which it lies most centrally: a mean of two embeddings is
     like neither, and a head that never saw one does worse on it.
     """
-    cells = tuple(math.ceil(length / STRIDE_PX) for length in section.shape)
-    depth = np.full(cells, -1.0, np.float32)
-    embedding: np.ndarray | None = None
-    for window in embedding_windows((section.shape[0], section.shape[1]), tile_px):
-        pixels = section[window.y : window.y + tile_px, window.x : window.x + tile_px]
+
+    def read_tile(window: Window) -> Embedding:
         frame = ModelFrame((window.y, window.x), tile_px, input_px)
-        tile = _on_grid(torch.as_tensor(encode(pixels, frame)).float(), tile_px)
-        embedding = np.zeros((len(tile), *cells), np.float32) if embedding is None else embedding
-        _paste(embedding, depth, tile, window)
-    assert embedding is not None, "at least one tile covers a section"
-    return embedding
+        return encode(pixels_of(section, window), frame)
+
+    shape_yx = (section.shape[0], section.shape[1])
+    height, width = cells_of(shape_yx)
+    return embedding_part(shape_yx, Window(0, 0, height, width), read_tile, tile_px=tile_px)
+
+
+def pixels_of(
+    section: UInt8[np.ndarray, "height width"], window: Window
+) -> UInt8[np.ndarray, "h w"]:
+    """What a tile sees of a section; smaller where it reaches past the edge."""
+    return section[window.y : window.y + window.height, window.x : window.x + window.width]
+
+
+def cells_of(shape_yx: tuple[int, int]) -> tuple[int, int]:
+    """How many cells of the embedding stand below and beside each other."""
+    return -(-shape_yx[0] // STRIDE_PX), -(-shape_yx[1] // STRIDE_PX)
+
+
+def embedding_part(
+    shape_yx: tuple[int, int],
+    wanted: Window,
+    read_tile: Callable[[Window], Embedding],
+    *,
+    tile_px: int,
+) -> Float32[np.ndarray, "C h w"]:
+    """A window, in cells, of a section's embedding; only the tiles it lies in are read."""
+    windows = embedding_windows(shape_yx, tile_px)
+    owner = _owners(shape_yx, windows, tile_px)[_slices(wanted)]
+    part: np.ndarray | None = None
+    for number in np.unique(owner):
+        window = windows[number]
+        tile = _on_grid(torch.as_tensor(read_tile(window)).float(), tile_px)
+        if part is None:
+            part = np.empty((len(tile), wanted.height, wanted.width), np.float32)
+        rows, columns = np.nonzero(owner == number)
+        y, x = wanted.y - window.y // STRIDE_PX, wanted.x - window.x // STRIDE_PX
+        part[:, rows, columns] = tile[:, rows + y, columns + x]
+    assert part is not None, "a window holds at least one cell"
+    return part
+
+
+@lru_cache(8)
+def _owned(
+    shape_yx: tuple[int, int], windows: tuple[Window, ...], tile_px: int
+) -> Int[np.ndarray, "h8 w8"]:
+    """The tile in which each cell lies most centrally, the first of several."""
+    cells = cells_of(shape_yx)
+    depth, owner = np.full(cells, -1.0, np.float32), np.zeros(cells, int)
+    side = math.ceil(tile_px / STRIDE_PX)
+    rim = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
+    for number, window in enumerate(windows):
+        y, x = window.y // STRIDE_PX, window.x // STRIDE_PX
+        place = (slice(y, min(y + side, cells[0])), slice(x, min(x + side, cells[1])))
+        here = np.minimum.outer(rim, rim)[: place[0].stop - y, : place[1].stop - x]
+        deeper = here > depth[place]
+        depth[place][deeper] = here[deeper]
+        owner[place][deeper] = number
+    return owner
+
+
+def _owners(
+    shape_yx: tuple[int, int], windows: list[Window], tile_px: int
+) -> Int[np.ndarray, "h8 w8"]:
+    return _owned(shape_yx, tuple(windows), tile_px)
+
+
+def _slices(window: Window) -> tuple[slice, slice]:
+    return (
+        slice(window.y, window.y + window.height),
+        slice(window.x, window.x + window.width),
+    )
 
 
 def _on_grid(tile: torch.Tensor, tile_px: int) -> Float32[np.ndarray, "C t8 t8"]:
@@ -66,20 +134,3 @@ def _on_grid(tile: torch.Tensor, tile_px: int) -> Float32[np.ndarray, "C t8 t8"]
     if tile.shape[-1] != side:
         tile = F.interpolate(tile[None], (side, side), mode="bilinear")[0]
     return np.asarray(tile.numpy())
-
-
-def _paste(
-    embedding: Float32[np.ndarray, "C h8 w8"],
-    depth: Float32[np.ndarray, "h8 w8"],
-    tile: Float32[np.ndarray, "C t8 t8"],
-    window: Window,
-) -> None:
-    """Take over the cells of a tile that lie deeper in it than in the tiles before."""
-    y, x, side = window.y // STRIDE_PX, window.x // STRIDE_PX, tile.shape[-1]
-    place = (slice(y, min(y + side, depth.shape[0])), slice(x, min(x + side, depth.shape[1])))
-    height, width = (part.stop - part.start for part in place)
-    rim = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
-    here = np.minimum.outer(rim, rim)[:height, :width]
-    deeper = here > depth[place]
-    depth[place][deeper] = here[deeper]
-    embedding[:, place[0], place[1]][:, deeper] = tile[:, :height, :width][:, deeper]

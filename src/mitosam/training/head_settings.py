@@ -28,11 +28,14 @@ class HeadSettings(BaseModel):
     batch_crops: int = Field(default=8, ge=1)
     """Square crops per optimiser step."""
     crop_px: int = Field(default=256, ge=32, multiple_of=16)
-    """Side of the crops, in pixels of the section; at most the tile's."""
+    """Side of the crops, in pixels."""
     boundary_px: int = Field(default=3, ge=1)
     """Width of the rim of an instance that counts as its boundary, in pixels."""
     augment: bool = True
-    """Change contrast, blur and noise, shift neighbouring sections and turn their order round."""
+    """Turn, mirror and zoom the crops, change contrast, blur and noise, and turn the order of the
+    neighbouring sections round."""
+    max_zoom: float = Field(default=1.35, ge=1, le=4)
+    """Crops show up to so many times more or fewer pixels along each side."""
     blank_embeddings: float = Field(default=0.15, ge=0, lt=1)
     """Share of the crops that are seen without their embedding, so that pixels count too."""
     learning_rate: float = Field(default=2e-3, gt=0)

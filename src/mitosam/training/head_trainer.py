@@ -17,7 +17,7 @@ from mitosam.evaluation.metrics import Overlap
 from mitosam.models.head import FOREGROUND, HeadShape, as_stack, mixed_precision
 from mitosam.models.sam import Precision
 from mitosam.progress import SILENT, Progress
-from mitosam.training.crops import Batch, CropSampler, StackExample
+from mitosam.training.crops import Batch, CropSampler, SectionExample
 from mitosam.training.head_settings import HeadSettings
 from mitosam.training.loop import TrainingLoop, TrainingResult, ValidationScore
 from mitosam.training.losses import foreground_boundary_loss
@@ -32,8 +32,8 @@ class HeadTrainer(TrainingLoop):
         self,
         network: nn.Module,
         shape: HeadShape,
-        examples: Sequence[StackExample],
-        validation: Sequence[StackExample],
+        examples: Sequence[SectionExample],
+        validation: Sequence[SectionExample],
         settings: HeadSettings,
         *,
         seed: int,
@@ -41,7 +41,7 @@ class HeadTrainer(TrainingLoop):
         title: str = title,
     ) -> None:
         if not examples:
-            raise InputError("training needs at least one tile with mitochondria, got none")
+            raise InputError("training needs at least one section, got none")
         self.title = title
         self._examples = examples
         self._validation = validation
@@ -60,8 +60,10 @@ class HeadTrainer(TrainingLoop):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps that take one crop of each tile."""
-        return math.ceil(len(self._examples) / self._settings.batch_crops)
+        """Optimiser steps whose crops cover as much as the sections."""
+        pixels = sum(math.prod(example.shape_yx) for example in self._examples)
+        per_step = self._settings.batch_crops * self._settings.crop_px**2
+        return max(1, math.ceil(pixels / per_step))
 
     def backward(self, step: int) -> float:
         """Add the gradients of one batch's loss; that loss."""
@@ -91,7 +93,7 @@ class HeadTrainer(TrainingLoop):
         return batch
 
     def _read(self, step: int) -> Batch:
-        """Each epoch is a new permutation of the tiles, and each crop has its own stream."""
+        """Sections come round in ever new permutations, and each crop has its own stream."""
         size, count = self._settings.batch_crops, len(self._examples)
         chosen = []
         for position in range(step * size, (step + 1) * size):
@@ -102,14 +104,13 @@ class HeadTrainer(TrainingLoop):
 
     @torch.inference_mode()
     def score_validation(self) -> ValidationScore:
-        """Foreground Dice and IoU of the averaged weights, pooled over all validation tiles."""
+        """Foreground Dice and IoU of the averaged weights, pooled over the validation sections."""
         network = self._state.averaged.eval()
         counts = np.zeros(3, np.int64)
-        for example in self._validation:
-            batch = self._sampler.whole(example)
-            predicted = self._logits(network, batch)[0, FOREGROUND].cpu() > 0
-            truth = batch.targets[0, FOREGROUND] > 0
-            counts += [int(m.sum()) for m in (truth, predicted, truth & predicted)]
+        for batch in (one for section in self._validation for one in self._sampler.every(section)):
+            predicted = self._logits(network, batch)[:, FOREGROUND].cpu() > 0
+            truth = batch.targets[:, FOREGROUND] > 0
+            counts += [int(mask.sum()) for mask in (truth, predicted, truth & predicted)]
         if not self._validation or not counts[0]:
             return ValidationScore(dice=math.nan, iou=math.nan)
         overlap = Overlap(truth_px=counts[0], predicted_px=counts[1], intersection_px=counts[2])
@@ -122,8 +123,8 @@ _READER = ThreadPoolExecutor(1, thread_name_prefix="crops")
 def train_head(
     network: nn.Module,
     shape: HeadShape,
-    examples: Sequence[StackExample],
-    validation: Sequence[StackExample],
+    examples: Sequence[SectionExample],
+    validation: Sequence[SectionExample],
     settings: HeadSettings,
     *,
     seed: int,
@@ -142,7 +143,7 @@ def train_head(
     Raises
     ------
     InputError
-        No training tile holds a mitochondrion.
+        There is no section to train on.
     """
     trainer = HeadTrainer(
         network,

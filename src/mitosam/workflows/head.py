@@ -11,17 +11,17 @@ from torch import nn
 
 from mitosam.data.spacing import neighbour_offsets, section_spacing_px
 from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.geometry import ModelFrame, Window
+from mitosam.inference.section_embedding import embedding_part, embedding_windows, pixels_of
 from mitosam.io.tables import write_csv
 from mitosam.models.head import Head, HeadShape
 from mitosam.models.tuned import add_head, read_tuned_info
 from mitosam.progress import SILENT, Progress
-from mitosam.training.crops import StackExample
+from mitosam.training.crops import SectionExample
 from mitosam.training.head_trainer import train_head as train_network
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Part, Run, now
-from mitosam.workflows.tiles import encode_tiles, stack_examples_of
-from mitosam.workflows.train import training_tiles
 
 NUM_SAMPLED_SECTIONS = 16
 
@@ -90,7 +90,7 @@ def train_pixel_network(
     progress: Progress,
 ) -> TrainingResult:
     """Train a head or a rival of it on the run's sections; both see the same crops."""
-    train, validation = stack_examples(run, model, progress)
+    train, validation = section_examples(run, model, progress)
     return train_network(
         network,
         shape,
@@ -107,15 +107,55 @@ def train_pixel_network(
     )
 
 
-def stack_examples(
+def section_examples(
     run: Run, model: LoadedModel, progress: Progress
-) -> tuple[list[StackExample], list[StackExample]]:
-    """The examples to train on and those to validate on; the views are the mask decoder's."""
-    train_tiles, validation_tiles = training_tiles(run)
-    both = [*train_tiles, *validation_tiles]
-    keys = encode_tiles(both, model.cache, model.sam.input_px, progress)
-    examples = stack_examples_of(both, keys, model.cache)
-    return examples[: len(train_tiles)], examples[len(train_tiles) :]
+) -> tuple[list[SectionExample], list[SectionExample]]:
+    """The sections to train on and those to validate on, encoded."""
+    found: tuple[list[SectionExample], list[SectionExample]] = ([], [])
+    wanted = [
+        (group, part, z)
+        for part in run.parts()
+        for group, sections in zip(found, (part.split.train, part.split.validation), strict=True)
+        for z in sections
+    ]
+    encoded = run.settings.head.use_embedding
+    for group, part, z in progress.track(wanted, "encoding whole sections", unit="section"):
+        keys = _encode_section(part, z, run, model) if encoded else {}
+        group.append(_section_example(part, z, keys, run, model))
+    model.cache.trim()
+    return found
+
+
+def _encode_section(part: Part, z: int, run: Run, model: LoadedModel) -> dict[Window, str]:
+    """The cache's key of each tile of a section."""
+    section, tile_px = np.asarray(part.volume.images[z]), run.settings.data.tile_px
+    return {
+        window: model.cache.fill_one(
+            pixels_of(section, window),
+            ModelFrame((window.y, window.x), tile_px, model.sam.input_px),
+        )
+        for window in embedding_windows(section.shape, tile_px)
+    }
+
+
+def _section_example(
+    part: Part, z: int, keys: dict[Window, str], run: Run, model: LoadedModel
+) -> SectionExample:
+    volume = part.volume
+    depth, height, width = volume.shape_zyx
+    return SectionExample(
+        shape_yx=(height, width),
+        read_stack=lambda offsets: [
+            volume.images[min(max(z + offset, 0), depth - 1)] for offset in offsets
+        ],
+        read_labels=lambda: volume.labels[z],
+        read_embedding=lambda window: embedding_part(
+            (height, width),
+            window,
+            lambda tile: model.cache.load(keys[tile]),
+            tile_px=run.settings.data.tile_px,
+        ),
+    )
 
 
 def head_shape(run: Run, model: LoadedModel) -> HeadShape:

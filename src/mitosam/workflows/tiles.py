@@ -18,7 +18,6 @@ from mitosam.geometry import ModelFrame, PatchGrid, Window, tile_windows
 from mitosam.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from mitosam.training.crops import StackExample
     from mitosam.training.examples import TileExample
 
 
@@ -43,22 +42,6 @@ class SectionTile:
         """Each connected piece in the tile with its own id from 1, small ones left out."""
         cut = self.view.of_labels(self.window.cut(self.volume.labels[self.section]))
         return drop_small(pieces(cut), min_object_px)
-
-    def stack(
-        self, offsets: tuple[int, ...], shifts: Int[np.ndarray, "K 2"]
-    ) -> UInt8[np.ndarray, "K t t"]:
-        """The sections at these offsets seen through the tile, each shifted by y, x pixels.
-
-        Beyond the first and the last section those are repeated; what lies past an edge is black.
-        """
-        depth, height, width = self.volume.shape_zyx
-        w, sections = self.window, []
-        for offset, (dy, dx) in zip(offsets, shifts.tolist(), strict=True):
-            y = min(max(w.y + dy, 0), max(height - w.height, 0))
-            x = min(max(w.x + dx, 0), max(width - w.width, 0))
-            image = self.volume.images[min(max(self.section + offset, 0), depth - 1)]
-            sections.append(self.view.of_pixels(Window(y, x, w.height, w.width).cut(image)))
-        return np.stack(sections)
 
     def frame(self, input_px: int) -> ModelFrame:
         """The tile's place in the model's input."""
@@ -164,27 +147,6 @@ def examples_of(
             read_embedding=partial(cache.load, key),
             read_labels=partial(tile.labels, settings.min_object_px),
             patches=tile.patches(settings),
-        )
-        for tile, key in zip(tiles, keys, strict=True)
-    ]
-
-
-def stack_examples_of(
-    tiles: Sequence[SectionTile],
-    keys: Sequence[str],
-    cache: EmbeddingCache,
-) -> list[StackExample]:
-    """Examples for the prompt-free head that read their pixels and embedding when asked."""
-    from functools import partial
-
-    from mitosam.training.crops import StackExample
-
-    return [
-        StackExample(
-            tile_px=tile.window.height,
-            read_stack=tile.stack,
-            read_labels=partial(tile.labels, 1),
-            read_embedding=partial(cache.load, key),
         )
         for tile, key in zip(tiles, keys, strict=True)
     ]
