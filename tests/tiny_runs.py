@@ -21,6 +21,7 @@ SHORT = (
     "data.tile_px=96",
     "training.epochs=1",
     "training.min_steps=8",
+    "head.enabled=false",
     "training.min_views=6",
     "training.views_per_tile=0.1",
     "training.validations=2",

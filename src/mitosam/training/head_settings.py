@@ -16,6 +16,9 @@ class HeadSettings(BaseModel):
 
     enabled: bool = True
     """Train a head at all; without one the model needs prompts, or a point grid."""
+    rival: Literal["unet", "none"] = "unet"
+    """The network that scores without prompts stand beside: a plain U-Net, trained for as many
+    steps on the same sections; "none" saves its time."""
     section_offsets: tuple[int, ...] = ()
     """The sections it reads beside the one it segments, as [-1, 1]; by default as many as the
     distance between sections lets look alike."""

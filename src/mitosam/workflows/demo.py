@@ -43,7 +43,12 @@ def demo(out: Path, *, progress: Progress = SILENT) -> FinetuneResult:
 def demo_settings() -> RunSettings:
     """The default preset, cut short."""
     return resolve_settings(
-        overrides=["training.epochs=1", "training.min_steps=120", "training.min_views=64"]
+        overrides=[
+            "training.epochs=1",
+            "training.min_steps=120",
+            "training.min_views=64",
+            "head.steps=200",
+        ]
     )
 
 

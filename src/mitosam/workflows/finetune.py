@@ -12,6 +12,8 @@ from mitosam.errors import OutputExistsError
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
+from mitosam.workflows.evaluate_automatic import AutomaticScore, evaluate_automatic
+from mitosam.workflows.head import train_head
 from mitosam.workflows.models import load_base
 from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
 from mitosam.workflows.report import report
@@ -20,6 +22,9 @@ from mitosam.workflows.train import train
 
 # Scoring the tuned model and drawing the report, as a multiple of the time the base model took.
 EVALUATION_SHARE = 1.2
+# Of the time for training, how much the mask decoder gets, and then the head beside its rival and
+# the scores without prompts.
+DECODER_SHARE, HEAD_SHARE = 0.35, 0.55
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,7 @@ class FinetuneResult:
 
     run: Run
     evaluation: Evaluation
+    automatic: list[AutomaticScore]
     report: Path
     seconds: float
 
@@ -42,6 +48,8 @@ def finetune(
     progress: Progress = SILENT,
 ) -> FinetuneResult:
     """Prepare, score the base model, train, score the tuned model, and write the report.
+
+    With `head.enabled` the prompt-free head is trained too, and scored beside a U-Net.
 
     Parameters
     ----------
@@ -63,15 +71,26 @@ def finetune(
     before = time.monotonic()
     evaluate_base(run, model, progress=progress)
     reserve = EVALUATION_SHARE * (time.monotonic() - before)
+
+    def left() -> float:
+        return max(budget_s - (time.monotonic() - started) - reserve, 1.0)
+
     if not run.tuned_weights.exists():
-        left = budget_s - (time.monotonic() - started) - reserve
-        train(run, model, seconds_left=max(left, 1.0), progress=progress)
+        share = DECODER_SHARE if settings.head.enabled else 1.0
+        train(run, model, seconds_left=share * left(), progress=progress)
     evaluation = evaluate(run, load_base(settings), progress=progress)
+    automatic: list[AutomaticScore] = []
+    if settings.head.enabled:
+        train_head(run, model, seconds_left=HEAD_SHARE * left(), progress=progress)
+        automatic = evaluate_automatic(
+            run, rival=settings.head.rival, seconds_left=HEAD_SHARE * left(), progress=progress
+        )
     seconds = time.monotonic() - started
     run.record({"seconds": round(seconds, 1)})
     return FinetuneResult(
         run=run,
         evaluation=evaluation,
+        automatic=automatic,
         report=report(run, evaluation, progress=progress),
         seconds=seconds,
     )
