@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosam.morphometry.skeleton import measure_skeleton
+from mitosam.morphometry.skeleton import _graph, measure_skeleton
 from tests.morphometry.shapes import ANISOTROPIC, ISOTROPIC, ball, capsule, cylinder, star
 
 SIZES = pytest.mark.parametrize("voxel_size_nm", [ISOTROPIC, ANISOTROPIC])
@@ -63,6 +63,16 @@ def test_a_ring_keeps_its_whole_length_and_has_no_branch_point():
     skeleton = measure_skeleton(torus, CUBE)
     assert skeleton.num_branch_points == 0
     assert skeleton.length_nm == pytest.approx(2 * np.pi * 22, rel=0.06)
+
+
+def test_a_loop_is_closed_once_and_a_lone_pair_is_an_edge():
+    pair = np.zeros((3, 3, 4), bool)
+    pair[1, 1, 1:3] = True
+    assert _graph(np.argwhere(pair)).nnz == 2
+    square = np.zeros((1, 10, 10), bool)
+    square[0, 1:9, [1, 8]] = square[0, [1, 8], 1:9] = True
+    degrees = np.diff(_graph(np.argwhere(square)).indptr)
+    assert degrees.tolist() == [2] * len(degrees)
 
 
 def test_a_ring_with_a_tail_has_one_branch_point():

@@ -95,20 +95,42 @@ def _graph(points: Int[np.ndarray, "n 3"]) -> sparse.csr_array:
 
     first, second = cKDTree(points).query_pairs(1.8, output_type="ndarray").T  # 1.8 > sqrt(3)
     lengths = np.linalg.norm(points[first] - points[second], axis=1)
-    full = _symmetric(first, second, lengths, len(points))
-    tree = csgraph.minimum_spanning_tree(full)
-    tree = tree + tree.T
-    missing = np.asarray(tree[first, second]).ravel() == 0
-    ends, at = np.unique(first[missing], return_inverse=True)
-    if not ends.size:
-        return sparse.csr_array(tree)
-    hops = csgraph.dijkstra(tree, unweighted=True, indices=ends, limit=_MAX_SHORTCUT_HOPS)
-    loops = np.flatnonzero(missing)[np.isinf(hops[at, second[missing]])]
-    closing = _symmetric(first[loops], second[loops], lengths[loops], len(points))
-    return sparse.csr_array(tree + closing)
+    tree = csgraph.minimum_spanning_tree(_symmetric(first, second, lengths, len(points)))
+    one, other = tree.nonzero()
+    in_tree = _pair_codes(one, other, len(points))
+    missing = ~np.isin(_pair_codes(first, second, len(points)), in_tree)
+    missing &= ~np.isin(_pair_codes(second, first, len(points)), in_tree)
+    graph = sparse.csr_array(tree + tree.T)
+    return _with_loops(graph, first[missing], second[missing], lengths[missing])
+
+
+def _with_loops(
+    graph: sparse.csr_array,
+    first: Int[np.ndarray, " e"],
+    second: Int[np.ndarray, " e"],
+    lengths: Float[np.ndarray, " e"],
+) -> sparse.csr_array:
+    """The graph and those of the edges, shortest first, whose ends are still far apart in it."""
+    while first.size:
+        ends, at = np.unique(first, return_inverse=True)
+        hops = csgraph.dijkstra(graph, unweighted=True, indices=ends, limit=_MAX_SHORTCUT_HOPS)
+        far = np.isinf(hops[at, second])
+        first, second, lengths = first[far], second[far], lengths[far]
+        if first.size:
+            best = [int(lengths.argmin())]
+            graph = graph + _symmetric(first[best], second[best], lengths[best], graph.shape[0])
+    return graph
 
 
 _MAX_SHORTCUT_HOPS = 3
+
+
+def _pair_codes(
+    first: Int[np.ndarray, " e"], second: Int[np.ndarray, " e"], num: int
+) -> Int[np.ndarray, " e"]:
+    """One number for each ordered pair of points."""
+    codes: Int[np.ndarray, " e"] = first.astype(np.int64) * num + second
+    return codes
 
 
 def _symmetric(
