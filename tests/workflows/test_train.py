@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mitosam.errors import InputError, InputNotFoundError, OutputExistsError, SettingsError
+from mitosam.workflows.decoder import training_tiles
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.runs import Run
-from mitosam.workflows.train import train, training_tiles
+from mitosam.workflows.train import train
 from tests.tiny_runs import KillAt, contents, short_settings, write_phantom, write_stacks
 
 

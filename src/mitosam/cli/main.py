@@ -205,12 +205,14 @@ def train(
     *,
     budget: Annotated[str | None, typer.Option(help="Time for training, as 30min.")] = None,
 ) -> None:
-    """Encode and train a prepared run; a training that was killed goes on where it was."""
+    """Encode and train a prepared run, decoder and head; one that was killed goes on."""
     from mitosam.workflows.runs import Run
     from mitosam.workflows.train import train as run_train
 
-    result = run_train(Run.open(run), seconds_left=opt.parse_duration(budget), progress=progress)
-    typer.echo(f"{result.num_steps} steps, best at {result.best_step}")
+    trained = run_train(Run.open(run), seconds_left=opt.parse_duration(budget), progress=progress)
+    for part, result in (("mask decoder", trained.decoder), ("head", trained.head)):
+        if result:
+            typer.echo(f"{part}: {result.num_steps} steps, best at {result.best_step}")
     progress.say(f"next: mitosam evaluate {run}")
 
 

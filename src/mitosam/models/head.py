@@ -41,6 +41,10 @@ class HeadShape(BaseModel):
     grey_std: float = Field(gt=0)
     """Standard deviation of their grey values."""
 
+    def of_pixels_alone(self) -> HeadShape:
+        """The same for a network that reads one section and no embedding."""
+        return self.model_copy(update={"section_offsets": (0,), "embedding_channels": 0})
+
 
 class PixelNetwork(Protocol):
     """What training and inference need of a network: logits of foreground and boundary."""

@@ -13,18 +13,16 @@ from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
 from mitosam.workflows.evaluate_automatic import AutomaticScore, evaluate_automatic
-from mitosam.workflows.head import train_head
 from mitosam.workflows.models import load_base
 from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import SETTINGS, Run
-from mitosam.workflows.train import train
+from mitosam.workflows.train import is_trained, train
 
 # Scoring the tuned model and drawing the report, as a multiple of the time the base model took.
 EVALUATION_SHARE = 1.2
-# Of the time for training, how much the mask decoder gets, and then the head beside its rival and
-# the scores without prompts.
-DECODER_SHARE, HEAD_SHARE = 0.35, 0.55
+# Of the time for training; the rest is for the rival of the head and the scores without prompts.
+TRAINING_SHARE = 0.65
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +73,14 @@ def finetune(
     def left() -> float:
         return max(budget_s - (time.monotonic() - started) - reserve, 1.0)
 
-    if not run.tuned_weights.exists():
-        share = DECODER_SHARE if settings.head.enabled else 1.0
+    if not is_trained(run):
+        share = TRAINING_SHARE if settings.head.enabled else 1.0
         train(run, model, seconds_left=share * left(), progress=progress)
     evaluation = evaluate(run, load_base(settings), progress=progress)
     automatic: list[AutomaticScore] = []
     if settings.head.enabled:
-        train_head(run, model, seconds_left=HEAD_SHARE * left(), progress=progress)
         automatic = evaluate_automatic(
-            run, rival=settings.head.rival, seconds_left=HEAD_SHARE * left(), progress=progress
+            run, rival=settings.head.rival, seconds_left=0.8 * left(), progress=progress
         )
     seconds = time.monotonic() - started
     run.record({"seconds": round(seconds, 1)})

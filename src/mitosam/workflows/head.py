@@ -120,13 +120,13 @@ def section_examples(
     ]
     encoded = run.settings.head.use_embedding
     for group, part, z in progress.track(wanted, "encoding whole sections", unit="section"):
-        keys = _encode_section(part, z, run, model) if encoded else {}
-        group.append(_section_example(part, z, keys, run, model))
+        keys = encode_section(part, z, run, model) if encoded else {}
+        group.append(section_example(part, z, keys, run, model))
     model.cache.trim()
     return found
 
 
-def _encode_section(part: Part, z: int, run: Run, model: LoadedModel) -> dict[Window, str]:
+def encode_section(part: Part, z: int, run: Run, model: LoadedModel) -> dict[Window, str]:
     """The cache's key of each tile of a section."""
     section, tile_px = np.asarray(part.volume.images[z]), run.settings.data.tile_px
     return {
@@ -138,9 +138,10 @@ def _encode_section(part: Part, z: int, run: Run, model: LoadedModel) -> dict[Wi
     }
 
 
-def _section_example(
+def section_example(
     part: Part, z: int, keys: dict[Window, str], run: Run, model: LoadedModel
 ) -> SectionExample:
+    """One section as training sees it; its embedding is put together from the cache when asked."""
     volume = part.volume
     depth, height, width = volume.shape_zyx
     return SectionExample(
@@ -181,7 +182,7 @@ def spacing_px(part: Part) -> float:
 
 def grey_statistics(part: Part) -> tuple[float, float]:
     """Mean and standard deviation of the training sections' grey values."""
-    sections = part.split.train
+    sections = part.split.train or tuple(range(part.volume.shape_zyx[0]))
     picks = np.unique(np.linspace(0, len(sections) - 1, NUM_SAMPLED_SECTIONS).round().astype(int))
     grey = np.stack([part.volume.images[sections[i]] for i in picks]).astype(np.float32)
     return float(grey.mean()), max(float(grey.std()), 1.0)

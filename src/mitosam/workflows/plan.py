@@ -8,29 +8,39 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from mitosam.config import RunSettings
 from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split
 from mitosam.errors import InputError
+from mitosam.inference.section_embedding import embedding_windows
 from mitosam.io.pairing import Pairing
 from mitosam.io.volume import Volume
+from mitosam.models.head import Head
 from mitosam.models.sam import prepare_tile
 from mitosam.progress import SILENT, Progress
+from mitosam.training.head_trainer import HeadTrainer
 from mitosam.training.trainer import Trainer
 from mitosam.workflows.evaluate import answer, ask
+from mitosam.workflows.head import encode_section, head_shape, section_example
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
+from mitosam.workflows.rival import UNet
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import TileQuestions
 from mitosam.workflows.tiles import SectionTile, examples_of, tiles_of, tiles_with_mitochondria
 
 MAX_SAMPLED_SECTIONS = 6
 REPORT_S = 10.0
+# Of scoring without prompts: how many finds the mask decoder is asked of, and what it takes to make
+# instances of maps and to score them.
+OBJECTS_PER_SECTION, LABEL_S = 15, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +75,8 @@ class _Timing:
     step_s: float
     answer_s: float
     validation_s: float
+    head_step_s: float = 0.0
+    rival_step_s: float = 0.0
 
 
 def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT) -> Plan:
@@ -166,9 +178,42 @@ def _measure(
     for _ in progress.track(range(1), "timing one training step", unit="step"):
         step_s = _seconds(lambda: trainer.step(0, 0.5))
     prompts = settings.training.max_validation_prompts * trainer.num_trained_kinds
+    head_s, rival_s = _measure_head(run, model, progress)
     return _Timing(
-        encode_s=encode_s, step_s=step_s, answer_s=answer_s, validation_s=prompts * answer_s
+        encode_s=encode_s,
+        step_s=step_s,
+        answer_s=answer_s,
+        validation_s=prompts * answer_s,
+        head_step_s=head_s,
+        rival_step_s=rival_s,
     )
+
+
+def _measure_head(run: Run, model: LoadedModel, progress: Progress) -> tuple[float, float]:
+    """Seconds a step of the head and of its rival; 0 for what is not trained."""
+    settings = run.settings.head
+    if not settings.enabled:
+        return 0.0, 0.0
+    part = run.parts()[0]
+    keys = encode_section(part, 0, run, model) if settings.use_embedding else {}
+    example = section_example(part, 0, keys, run, model)
+    shape = head_shape(run, model)
+    networks: list[nn.Module] = [Head(shape)]
+    if settings.rival == "unet":
+        networks.append(UNet(shape.of_pixels_alone()))
+    seconds = []
+    for network in progress.track(networks, "timing one step of the head", unit="step"):
+        trainer = HeadTrainer(
+            network.to(model.sam.device),
+            network.shape,  # type: ignore[arg-type]
+            [example],
+            [],
+            settings,
+            seed=run.settings.seed,
+            precision=model.sam.precision,
+        )
+        seconds.append(_seconds(partial(trainer.step, 0, 0.5)))
+    return seconds[0], seconds[1] if len(seconds) > 1 else 0.0
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -196,6 +241,8 @@ def _add_up(
     other_tiles = len(split.validation) * sample.tiles_with + num_test * sample.tiles
     steps = max(training.epochs * train_tiles / training.batch_tiles, training.min_steps)
     questions = num_test * sample.questions
+    depth, height, width = images.shape_zyx
+    head = _head_stages(settings, split, (height, width), timing)
     num_tiles = round(train_tiles + other_tiles)
     stages = (
         PlannedStage(
@@ -211,9 +258,10 @@ def _add_up(
             amount=f"{round(steps)} steps",
             seconds=steps * timing.step_s + training.validations * timing.validation_s,
         ),
+        *head,
         PlannedStage(name="report", amount="1 page", seconds=REPORT_S),
     )
-    depth, height, width = images.shape_zyx
+    num_tiles += _num_head_tiles(settings, split, (height, width))
     return Plan(
         stages=stages,
         peak_memory_bytes=_peak_memory(),
@@ -222,6 +270,49 @@ def _add_up(
         device=str(model.sam.device),
         precision=model.sam.precision,
     )
+
+
+def _num_head_tiles(settings: RunSettings, split: Split, shape_yx: tuple[int, int]) -> int:
+    """Tiles of the sections that the head is trained, validated and scored on."""
+    if not (settings.head.enabled and settings.head.use_embedding):
+        return 0
+    sections = len(split.train) + len(split.validation) + len(split.test)
+    return sections * len(embedding_windows(shape_yx, settings.data.tile_px))
+
+
+def _head_stages(
+    settings: RunSettings, split: Split, shape_yx: tuple[int, int], timing: _Timing
+) -> list[PlannedStage]:
+    """Training and scoring without prompts."""
+    head = settings.head
+    if not head.enabled:
+        return []
+    tiles = _num_head_tiles(settings, split, shape_yx)
+    pixels = shape_yx[0] * shape_yx[1] / (head.batch_crops * head.crop_px**2)
+    # A forward pass is about a third of a training step.
+    networks = (timing.head_step_s + timing.rival_step_s) / 3 * pixels
+    prompted = timing.answer_s * OBJECTS_PER_SECTION
+    sections = len(split.test) + len(split.validation)
+    stages = [
+        PlannedStage(
+            name="encode for the head", amount=f"{tiles} tiles", seconds=tiles * timing.encode_s
+        ),
+        PlannedStage(
+            name="train the head",
+            amount=f"{head.steps} steps",
+            seconds=head.steps * timing.head_step_s,
+        ),
+    ]
+    if timing.rival_step_s:
+        seconds = head.steps * timing.rival_step_s
+        stages.append(
+            PlannedStage(name="train its rival", amount=f"{head.steps} steps", seconds=seconds)
+        )
+    scoring = sections * (networks + prompted + LABEL_S)
+    stages.append(
+        PlannedStage(name="score without prompts", amount=f"{sections} sections", seconds=scoring)
+    )
+    return stages
 
 
 def _peak_memory() -> int:

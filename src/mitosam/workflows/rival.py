@@ -60,9 +60,7 @@ def rival_model(
     progress: Progress = SILENT,
 ) -> PixelModel:
     """The run's U-Net, trained now if it is not there yet: as many steps on the same crops."""
-    shape = head_shape(run, model).model_copy(
-        update={"section_offsets": (0,), "embedding_channels": 0}
-    )
+    shape = head_shape(run, model).of_pixels_alone()
     network = UNet(shape)
     path = run.rival_weights(RIVAL)
     if path.exists():
