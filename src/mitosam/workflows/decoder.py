@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mitosam import __version__
-from mitosam.errors import InputError, OutputExistsError, SettingsError
+from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.tables import write_csv
 from mitosam.models.tuned import TunedInfo, save_tuned
 from mitosam.progress import SILENT, Progress
@@ -52,8 +52,7 @@ def train_decoder(
     OutputExistsError
         The run is trained already.
     """
-    if run.source is not None:
-        raise SettingsError(f"{run.folder} only scores the model of {run.source}; train that run")
+    run.require_own_model()
     if run.tuned_weights.exists():
         raise OutputExistsError(
             f"{run.tuned_weights} exists already; remove it to train this run anew"

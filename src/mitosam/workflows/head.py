@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mitosam.data.spacing import neighbour_offsets, section_spacing_px
-from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.errors import InputNotFoundError
 from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.section_embedding import embedding_part, embedding_windows, pixels_of
 from mitosam.io.tables import write_csv
@@ -44,8 +44,7 @@ def train_head(
     SettingsError
         The run only scores another run's model.
     """
-    if run.source is not None:
-        raise SettingsError(f"{run.folder} only scores the model of {run.source}; train that run")
+    run.require_own_model()
     if not run.tuned_weights.exists():
         raise InputNotFoundError(
             f"{run.folder} is not trained yet; run `mitosam train {run.folder}` first"

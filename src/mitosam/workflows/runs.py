@@ -118,6 +118,13 @@ class Run:
         run.record(self.provenance() | run.provenance() | {"derived_from": str(source)})
         return replace(run, source=source)
 
+    def require_own_model(self) -> None:
+        """Raise SettingsError if the run only scores another run's model."""
+        if self.source is not None:
+            raise SettingsError(
+                f"{self.folder} only scores the model of {self.source}; train that run"
+            )
+
     @property
     def prepared_folder(self) -> Path:
         """Where prepared volumes are."""

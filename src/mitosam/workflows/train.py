@@ -43,6 +43,7 @@ def train(
     OutputExistsError
         The run is trained already.
     """
+    run.require_own_model()
     if is_trained(run):
         raise OutputExistsError(
             f"{run.tuned_weights} exists already; remove it to train this run anew"
