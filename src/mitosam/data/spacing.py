@@ -47,12 +47,3 @@ def _correlation(first: Float[np.ndarray, "h w"], second: Float[np.ndarray, "h w
     first, second = first - first.mean(), second - second.mean()
     norm = np.sqrt((first**2).sum() * (second**2).sum())
     return float((first * second).sum() / norm) if norm else 0.0
-
-
-def neighbour_offsets(spacing_px: float) -> tuple[int, ...]:
-    """The sections that tell most about the one between them, which is 0."""
-    if spacing_px <= 2:
-        return (-4, -2, -1, 0, 1, 2, 4)
-    if spacing_px <= 4:
-        return (-2, -1, 0, 1, 2)
-    return (-1, 0, 1) if np.isfinite(spacing_px) else (0,)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +17,8 @@ from mitosam.models.head import CONTEXT_PX, STRIDE_PX, HeadShape, as_stack, mixe
 from mitosam.models.sam import Precision
 
 WINDOW_PX = 1024
+# The axes that are turned round; the second is half a turn.
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class PixelModel:
     network: nn.Module
     shape: HeadShape
     precision: Precision
+    num_flips: int = 4
+    """How many mirror images of a section the maps are the mean of: 1, 2 or 4."""
 
     def stack(
         self, read: Callable[[int], UInt8[np.ndarray, "height width"]], z: int, num_sections: int
@@ -74,12 +78,24 @@ class PixelModel:
             cells = embedding[:, *_slices(outer, EMBEDDING_STRIDE_PX)]
             features = _padded(torch.from_numpy(cells)[None], STRIDE_PX // EMBEDDING_STRIDE_PX)
             features = features.to(device)
-        with mixed_precision(device, self.precision):
-            logits: Tensor = self.network(as_stack(pixels).to(device), features)
-        shares = logits.float().sigmoid()[0].cpu()
+        shares = self._mean_of_flips(as_stack(pixels).to(device), features)[0].cpu()
         y, x = inner.y - outer.y, inner.x - outer.x
         cut = shares[:, y : y + inner.height, x : x + inner.width]
         return (cut * 255).round().to(torch.uint8).numpy()
+
+    def _mean_of_flips(
+        self, stack: Float[Tensor, "1 K h w"], embedding: Float[Tensor, "1 C h8 w8"] | None
+    ) -> Float[Tensor, "1 2 h w"]:
+        """Probabilities. A flipped window has other neighbours in the network's strides, so that
+        the mean is smoother, and better, than one result.
+        """
+        total = torch.zeros(())
+        for axes in FLIPS[: self.num_flips]:
+            with mixed_precision(stack.device, self.precision):
+                features = None if embedding is None else embedding.flip(axes)
+                logits: Tensor = self.network(as_stack(stack.flip(axes)), features)
+            total = total.to(stack.device) + logits.float().sigmoid().flip(axes)
+        return total / self.num_flips
 
 
 def _with_context(inner: Window, shape_yx: tuple[int, int]) -> Window:

@@ -19,11 +19,12 @@ class HeadSettings(BaseModel):
     rival: Literal["unet", "none"] = "unet"
     """The network that scores without prompts stand beside: a plain U-Net, trained for as many
     steps on the same sections; "none" saves its time."""
-    section_offsets: tuple[int, ...] = ()
-    """The sections it reads beside the one it segments, as [-1, 1]; by default as many as the
-    distance between sections lets look alike."""
+    neighbours: tuple[int, ...] = ()
+    """The sections it reads beside the one it segments, as [-1, 1]. On an isotropic volume seven
+    sections were no better than one (docs/results)."""
     use_embedding: bool = True
-    """Read the embedding beside the pixels; without it the head is a plain network of pixels."""
+    """Read the embedding beside the pixels. It does not matter on the volume that was trained on,
+    and helps on others (docs/results)."""
     width: int = Field(default=32, ge=4)
     """Channels at half resolution; deeper levels have 2, 3 and 5 times as many."""
     steps: int = Field(default=3000, ge=1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mitosam.data.spacing import neighbour_offsets, section_spacing_px
+from mitosam.data.spacing import section_spacing_px
 from mitosam.errors import InputNotFoundError
 from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.section_embedding import embedding_part, embedding_windows, pixels_of
@@ -161,11 +161,10 @@ def section_example(
 def head_shape(run: Run, model: LoadedModel) -> HeadShape:
     """The shape of a run's head: the sections it reads, its channels, and the grey values."""
     settings, part = run.settings.head, run.parts()[0]
-    offsets = settings.section_offsets and tuple(sorted({0, *settings.section_offsets}))
     mean, std = grey_statistics(part)
     channels = model.sam.embedding_shape[0] if settings.use_embedding else 0
     return HeadShape(
-        section_offsets=offsets or neighbour_offsets(spacing_px(part)),
+        section_offsets=tuple(sorted({0, *settings.neighbours})),
         embedding_channels=channels,
         width=settings.width,
         grey_mean=mean,
