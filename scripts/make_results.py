@@ -33,6 +33,7 @@ POOL = 128  # sections that may be annotated for the learning curve
 QUICK = (
     *("training.epochs=1", "training.min_steps=4", "training.min_views=4"),
     *("training.validations=1", "evaluation.max_sections=1"),
+    *("head.steps=4", "head.width=4", "head.crop_px=64"),
 )
 
 
@@ -51,6 +52,7 @@ def real_data(folder: Path) -> tuple[Data, Data]:
         train="1-124",
         validation="125-128",
         test="133-165",
+        voxel_size_nm=(5.0, 5.0, 5.0),
     )
     sbem = Data(
         folder=folder,

@@ -17,6 +17,9 @@ from mitosam.workflows.runs import Run
 from mitosam.workflows.transfer import transfer
 
 CURVE_SCORING = ("evaluation.max_sections=8",)
+NO_HEAD = ("head.enabled=false",)
+# The number of annotated sections from which the head is trained too, without validation.
+FEW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +32,22 @@ class Data:
     train: str
     validation: str
     test: str
+    voxel_size_nm: tuple[float, float, float] | None = None
 
     @property
     def sources(self) -> Sources:
         """Its files."""
-        return Sources(images=self.folder / self.images, masks=self.folder / self.masks)
+        return Sources(
+            images=self.folder / self.images,
+            masks=self.folder / self.masks,
+            voxel_size_nm=self.voxel_size_nm,
+        )
 
     def as_typed(self) -> str:
         """Its files as a user types them."""
-        return f"DATA/{self.images} DATA/{self.masks}"
+        size = self.voxel_size_nm
+        flag = f" --voxel-size {','.join(f'{nm:g}' for nm in size)}" if size else ""
+        return f"DATA/{self.images} DATA/{self.masks}{flag}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +126,7 @@ class Transfer:
 
     def command(self) -> str:
         """The same on the command line."""
-        images, masks = self.data.as_typed().split()
+        images, masks = self.data.as_typed().split()[:2]
         return (
             f"mitosam evaluate {self.source} --images {images} --masks {masks} "
             f"--sections {self.data.test} --out {self.name}"
@@ -157,7 +167,7 @@ def experiments(
             data=epfl,
             train=spread(count, pool),
             validation="",
-            overrides=(*CURVE_SCORING, *extra),
+            overrides=(*CURVE_SCORING, *(() if count == FEW else NO_HEAD), *extra),
         )
         for count in curve
     ]

@@ -30,6 +30,15 @@ from mitosam.storage import atomic_path, write_text
 from mitosam.workflows.evaluate import Evaluation, read_evaluation
 from mitosam.workflows.prepare import describe_split
 from mitosam.workflows.runs import Run
+from results_automatic import (
+    FILE,
+    OVERVIEW_HEADER,
+    TEXT,
+    TITLE,
+    automatic_parts,
+    overview_rows,
+    rows_of,
+)
 
 COLOURS: dict[Method, str] = {
     "base": "#8a6d3b",
@@ -125,9 +134,19 @@ def write_pages(folder: Path, results: Sequence[Finished], planned: Sequence[str
         members = [one for one in results if one.name.startswith(page.prefixes)]
         if members:
             write_text(folder / page.file, _page(page, members, folder))
+    automatic = [one for one in results if rows_of(one.run.folder)]
+    if automatic:
+        write_text(folder / FILE, _automatic_page(automatic))
     _draw_overview(results, folder / "overview.svg")
     write_text(folder / "summary.csv", _csv(results))
     write_text(folder / "README.md", _overview(results, planned))
+
+
+def _automatic_page(members: Sequence[Finished]) -> str:
+    parts = [f"# {TITLE}", WRITTEN, TEXT]
+    for one in members:
+        parts += automatic_parts(one.name, one.command, one.facts, rows_of(one.run.folder))
+    return "\n\n".join(parts) + "\n"
 
 
 def _page(page: Page, members: Sequence[Finished], folder: Path) -> str:
@@ -177,6 +196,9 @@ def _overview(results: Sequence[Finished], planned: Sequence[str]) -> str:
         _table(header, rows),
     ]
     parts += ["![Mean IoU of base and tuned model and rivals](overview.svg)"]
+    without = [row for one in results for row in overview_rows(one.name, rows_of(one.run.folder))]
+    if without:
+        parts += [f"Without prompts, see [{TITLE}]({FILE}):", _table(OVERVIEW_HEADER, without)]
     parts += ["All rows, with medians, pooled scores and groups: [summary.csv](summary.csv)."]
     if missing:
         parts += [f"Not run yet: {', '.join(missing)}."]
