@@ -21,7 +21,6 @@ STRIDE_PX = 16
 """Sides of what the network sees are multiples of this."""
 CONTEXT_PX = 128
 """No pixel's result depends on anything farther away than this (a test measures it)."""
-EMBEDDING_DROPOUT = 0.3
 FOREGROUND, BOUNDARY = 0, 1
 """The two maps of the output."""
 
@@ -76,15 +75,7 @@ class Head(nn.Module):
         self.down_half = _double(4 * len(shape.section_offsets), half)
         self.down_quarter = _double(half, quarter)
         self.down_eighth = _double(quarter, eighth)
-        # Whole channels are dropped: a few of them together name each place of a training section.
-        self.embed = (
-            nn.Sequential(
-                nn.Dropout2d(EMBEDDING_DROPOUT),
-                _block(shape.embedding_channels, joined, kernel=1),
-            )
-            if joined
-            else None
-        )
+        self.embed = _block(shape.embedding_channels, joined, kernel=1) if joined else None
         self.join = _block(eighth + joined, eighth)
         self.deepest = _double(eighth, deepest)
         self.up_eighth = _double(deepest + eighth, eighth)

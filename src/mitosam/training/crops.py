@@ -131,9 +131,17 @@ class CropSampler:
         if self._settings.augment:
             grey = change_grey(stack.numpy(), self._shape.grey_mean, self._shape.grey_std, rng)
             stack = torch.from_numpy(grey)
-        if embedding is not None and rng.random() < self._settings.blank_embeddings:
-            embedding = torch.zeros_like(embedding)
+        if embedding is not None:
+            embedding = embedding * self._kept_channels(len(embedding), rng)
         return _Crop(stack, embedding, crop.targets)
+
+    def _kept_channels(self, count: int, rng: np.random.Generator) -> Float[Tensor, "C 1 1"]:
+        """What each channel of an embedding is multiplied by: 0 for those left out."""
+        dropout = self._settings.embedding_dropout
+        kept = (rng.random(count) >= dropout) / (1 - dropout)
+        if rng.random() < self._settings.blank_embeddings:
+            kept[:] = 0
+        return torch.from_numpy(kept[:, None, None].astype(np.float32))
 
     def _place(self, example: SectionExample, rng: np.random.Generator) -> Placement:
         """Anywhere in the section, at any zoom; turned by any angle, or half the time by none."""

@@ -42,6 +42,9 @@ class HeadSettings(BaseModel):
     """Crops show up to so many times more or fewer pixels along each side."""
     blank_embeddings: float = Field(default=0.15, ge=0, lt=1)
     """Share of the crops that are seen without their embedding, so that pixels count too."""
+    embedding_dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the embedding's channels that a crop is seen without: all of them together name
+    each place of the few training sections."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """Learning rate of Adam at its height."""
     weight_decay: float = Field(default=0, ge=0)
