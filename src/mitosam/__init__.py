@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from mitosam.io.open import open_volume
     from mitosam.models.load import load_model
     from mitosam.prompts import Prompts
+    from mitosam.workflows.automatic_results import AutomaticScore
     from mitosam.workflows.demo import demo
     from mitosam.workflows.evaluate import Evaluation, evaluate
+    from mitosam.workflows.evaluate_automatic import evaluate_automatic
     from mitosam.workflows.export import export
     from mitosam.workflows.finetune import FinetuneResult, finetune
     from mitosam.workflows.head import train_head
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutomaticScore",
     "Evaluation",
     "FinetuneResult",
     "MeasureResult",
@@ -54,6 +57,7 @@ __all__ = [
     "__version__",
     "demo",
     "evaluate",
+    "evaluate_automatic",
     "export",
     "finetune",
     "info",
@@ -81,8 +85,10 @@ _HOMES = {
     "io.open": ("open_volume",),
     "models.load": ("load_model",),
     "prompts": ("Prompts",),
+    "workflows.automatic_results": ("AutomaticScore",),
     "workflows.demo": ("demo",),
     "workflows.evaluate": ("Evaluation", "evaluate"),
+    "workflows.evaluate_automatic": ("evaluate_automatic",),
     "workflows.export": ("export",),
     "workflows.finetune": ("FinetuneResult", "finetune"),
     "workflows.info": ("info",),

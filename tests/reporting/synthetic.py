@@ -153,7 +153,6 @@ def make_automatic(**changes: object) -> AutomaticContent:
         thresholds_from="on validation sections 105 to 108",
         thresholds=[("foreground", "0.45")],
         pictures=[picture],
-        num_sections=5,
         messages=["The sections are few."],
         provenance=[("model", "vit_t")],
     )

@@ -17,7 +17,6 @@ from mitosam.storage import DISK_ERRNOS
 
 if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources
-    from mitosam.workflows.runs import Run
 
 app = typer.Typer(
     name="mitosam",
@@ -214,75 +213,6 @@ def train(
         if result:
             typer.echo(f"{part}: {result.num_steps} steps, best at {result.best_step}")
     progress.say(f"next: mitosam evaluate {run}")
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run; with --images also a model.safetensors.")],
-    *,
-    images: Annotated[
-        Path | None, typer.Option(help="Score the tuned model on this other volume instead.")
-    ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Masks of that volume.")] = None,
-    sections: Annotated[
-        str | None, typer.Option(help="Sections of that volume, counted from 1; all if not given.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write a new run, with --set or --images.")
-    ] = None,
-    set_: opt.Overrides = None,
-) -> None:
-    """Score base and tuned model on the same prompts, with the trivial rivals beside them.
-
-    With --images and --masks, a model is scored on a volume that it was not trained on.
-
-    Example: mitosam evaluate run --images other.tif --masks other_masks.tif --out run-on-other
-    """
-    from mitosam.cli.show import show_scores
-    from mitosam.workflows.evaluate import evaluate as run_evaluate
-
-    if (images is None) != (masks is None):
-        raise SettingsError("--images and --masks go together, got only one of them")
-    if sections and images is None:
-        raise SettingsError("--sections chooses among those of --images, which is not given")
-    opened = _run_to_score(run, images, masks, sections, out, set_ or [])
-    show_scores(output, run_evaluate(opened, progress=progress))
-    progress.say(f"next: mitosam report {opened.folder}")
-
-
-def _run_to_score(
-    run: Path,
-    images: Path | None,
-    masks: Path | None,
-    sections: str | None,
-    out: Path | None,
-    overrides: list[str],
-) -> Run:
-    from mitosam.config import override_settings
-    from mitosam.workflows.runs import Run
-    from mitosam.workflows.transfer import transfer
-
-    if images and masks:
-        if out is None:
-            raise SettingsError("another volume's scores need a folder of their own: --out")
-        return transfer(
-            run, images, masks, out, sections=sections, overrides=overrides, progress=progress
-        )
-    opened = Run.open(run)
-    if overrides and not out:
-        raise SettingsError("--set changes what is scored, so it needs a folder of its own: --out")
-    if out is not None:
-        return opened.derive(out, override_settings(opened.settings, overrides))
-    return opened
-
-
-@app.command()
-def report(run: opt.RunFolder) -> None:
-    """Write report.html, scores.csv, scores.json and summary.csv of a scored run."""
-    from mitosam.workflows.report import report as write
-    from mitosam.workflows.runs import Run
-
-    typer.echo(write(Run.open(run), progress=progress))
 
 
 @app.command()

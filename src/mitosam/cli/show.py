@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +17,7 @@ from mitosam.cli.screen import readable_bytes, readable_time
 from mitosam.embeddings import CacheEntry, CacheSettings, cache_folder
 
 if TYPE_CHECKING:
+    from mitosam.workflows.automatic_results import AutomaticScore
     from mitosam.workflows.evaluate import Evaluation
     from mitosam.workflows.finetune import FinetuneResult
     from mitosam.workflows.measure import MeasureResult
@@ -58,6 +63,54 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
             style="bold" if row.method == "tuned" else None,
         )
     print_table(console, table)
+
+
+def show_automatic(console: Console, scores: Sequence[AutomaticScore], page: Path) -> None:
+    """The scores of each method on each stretch of sections, in 2D and in 3D, and the page."""
+    table = Table(
+        title="found without prompts, never to be compared with scores under prompts",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column("method", no_wrap=True)
+    for column in AUTOMATIC_COLUMNS:
+        table.add_column(column, justify="right")
+    for place, rows in groupby(sorted(scores, key=_place_of), key=_place_of):
+        if len({_place_of(score) for score in scores}) > 1:
+            table.add_section()
+            table.add_row(f"{place[0]}, {place[1] + 1} to {place[2]}", style="italic")
+        for row in rows:
+            table.add_row(row.method, *_automatic_cells(row))
+    print_table(console, table)
+    print_line(console, "no prompts were used; sections in 2D are means, 3D is of the whole stack")
+    print_line(console, str(page))
+
+
+AUTOMATIC_COLUMNS = (
+    *("pixel IoU", "pixel Dice", "2D mSA", "2D AP50", "3D mSA", "3D AP50", "3D F1", "3D PQ"),
+    *("ASD nm", "HD95 nm", "count"),
+)
+
+
+def _place_of(score: AutomaticScore) -> tuple[str, int, int]:
+    return score.volume, score.sections.start, score.sections.stop
+
+
+def _automatic_cells(score: AutomaticScore) -> list[str]:
+    scores, means = score.scores, score.scores.section_means
+    everywhere, found = scores.foreground.everywhere, scores.instances
+    shares = (
+        *(float(everywhere.iou), float(everywhere.dice), means.msa.mean, means.ap50.mean),
+        *(found.msa, found.ap50, found.f1, found.panoptic_quality),
+    )
+    surfaces = scores.surfaces
+    lengths = (surfaces.asd_nm, surfaces.hd95_nm) if surfaces else (math.nan, math.nan)
+    return [
+        *(f"{share:.3f}" for share in shares),
+        *("-" if math.isnan(length) else f"{length:.0f}" for length in lengths),
+        f"{scores.quantities.count_error:+d}",
+    ]
 
 
 def show_plan(console: Console, plan: Plan) -> None:

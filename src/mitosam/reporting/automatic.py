@@ -51,10 +51,13 @@ def render_automatic(content: AutomaticContent) -> str:
 
 
 def headline(content: AutomaticContent) -> str:
-    """Which method found the mitochondria best, by F1 in 3D."""
+    """Which method found the mitochondria best, by F1 in 3D; with several places, how many."""
     scored = [row for row in content.methods if not math.isnan(row.f1)]
     if not scored:
         return "Nothing was scored"
+    places = {row.place for row in scored}
+    if len(places) > 1:
+        return f"Scored in {len(places)} places, each by itself"
     best = max(scored, key=lambda row: row.f1)
     score = f"F1 {words.number(best.f1, 2)}"
     if len(scored) == 1:
@@ -114,25 +117,55 @@ SECTION_COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceTables:
+    """The tables and the figure of one place."""
+
+    title: str
+    rows: Sequence[MethodScores]
+    num_sections: int
+    volume_cells: list[list[Cell]]
+    section_columns: list[Column]
+    section_cells: list[list[Cell]]
+    figure: str
+    """As SVG; empty without scores of sections."""
+
+
 def automatic_values(content: AutomaticContent) -> dict[str, Any]:
     """What the template's section takes."""
+    used = {row.method for row in content.methods}
+    titles = dict.fromkeys(row.place for row in content.methods)
+    return {
+        "content": content,
+        "places": [
+            _place_tables(title, [row for row in content.methods if row.place == title], number)
+            for number, title in enumerate(titles)
+        ],
+        "methods": [method for method in AUTOMATIC_METHODS if method in used],
+        "titles": METHOD_TITLES,
+        "meanings": METHOD_MEANINGS,
+        "volume_columns": VOLUME_COLUMNS,
+    }
+
+
+def _place_tables(title: str, methods: Sequence[MethodScores], number: int) -> PlaceTables:
     from markupsafe import Markup
 
     # Imported here: Matplotlib comes with it, and the command line must answer without.
     from mitosam.reporting.automatic_figures import sections_svg
 
-    rows = sorted(content.methods, key=lambda row: AUTOMATIC_METHODS.index(row.method))
-    return {
-        "content": content,
-        "rows": rows,
-        "titles": METHOD_TITLES,
-        "meanings": METHOD_MEANINGS,
-        "volume_columns": VOLUME_COLUMNS,
-        "volume_cells": score_cells(rows, VOLUME_COLUMNS),
-        "section_columns": _filled(rows, SECTION_COLUMNS),
-        "section_cells": score_cells(rows, _filled(rows, SECTION_COLUMNS)),
-        "figure": Markup(sections_svg(rows)) if any(row.sections for row in rows) else "",
-    }
+    rows = sorted(methods, key=lambda row: AUTOMATIC_METHODS.index(row.method))
+    columns = _filled(rows, SECTION_COLUMNS)
+    has_figure = any(row.sections for row in rows)
+    return PlaceTables(
+        title=title,
+        rows=rows,
+        num_sections=max(len(row.sections) for row in rows),
+        volume_cells=score_cells(rows, VOLUME_COLUMNS),
+        section_columns=columns,
+        section_cells=score_cells(rows, columns),
+        figure=Markup(sections_svg(rows, f"automatic-sections-{number}")) if has_figure else "",
+    )
 
 
 def score_cells(rows: Sequence[MethodScores], columns: Sequence[Column]) -> list[list[Cell]]:

@@ -29,6 +29,8 @@ class MethodScores:
     """One method's scores on the same sections as the others'; NaN where there is none."""
 
     method: AutomaticMethod
+    place: str = ""
+    """Where they are from, as "liver, sections 20 to 33", if not all methods' are from one."""
     foreground_iou: float
     foreground_dice: float
     msa: float
@@ -60,19 +62,21 @@ class MethodScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutomaticContent:
-    """Everything that the page, or its section in a run's report, shows."""
+    """Everything that the page, or its section in a run's report, shows.
+
+    Scores of several places each have tables of their own, and nothing is pooled.
+    """
 
     title: str
     methods: Sequence[MethodScores]
     thresholds_from: str
-    """Where the thresholds were chosen, as "on validation sections 105 to 108"."""
+    """Where the thresholds were chosen, as "on validation sections 105 to 108"; empty where they
+    are defaults."""
     thresholds: Sequence[tuple[str, str]] = ()
     """Their values, as label and text."""
     pictures: Sequence[OutlinedSection] = ()
     """Of one method, chosen with `choose_examples`."""
     pictures_of: AutomaticMethod = "head"
-    num_sections: int = 0
-    """How many sections were scored."""
     messages: Sequence[str] = ()
     """Warnings that a reader must see before any number."""
     provenance: Sequence[tuple[str, str]] = ()

@@ -22,29 +22,32 @@ _STYLES: dict[AutomaticMethod, tuple[str, str, str]] = {
 _MAX_MARKERS = 25
 
 
-def sections_svg(rows: Sequence[MethodScores]) -> str:
-    """F1 and the foreground's IoU of each section, a line for each method."""
+def sections_svg(rows: Sequence[MethodScores], name: str = "automatic-sections") -> str:
+    """F1 and the foreground's IoU of each section, a line for each method.
+
+    Ids within the picture begin with `name`, which no other picture of the page has.
+    """
     with ink.page_style():
         figure, axes = ink.new_figure(2.9, 1, 2)
-        for axis, name, title in (
+        for axis, score, title in (
             (axes[0][0], "f1", "F1 of the instances"),
             (axes[0][1], "iou", "IoU of the foreground"),
         ):
             axis.set_title(title)
             for row in rows:
-                _draw_method(axis, row, name)
+                _draw_method(axis, row, score)
             axis.set(ylim=(0, 1.03), xlabel="section")
             axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
             axis.grid(axis="y")
-        return ink.to_svg(figure, "automatic-sections")
+        return ink.to_svg(figure, name)
 
 
-def _draw_method(axis: Axes, row: MethodScores, name: str) -> None:
+def _draw_method(axis: Axes, row: MethodScores, score: str) -> None:
     colour, marker, dashes = _STYLES[row.method]
     points = sorted(row.sections, key=lambda point: point.section)
     axis.plot(
         [point.section + 1 for point in points],
-        [getattr(point, name) for point in points],
+        [getattr(point, score) for point in points],
         color=colour,
         marker=marker,
         ls=dashes,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mitosam.evaluation.sections import score_sections
 from mitosam.evaluation.thresholds import BestThreshold, ThresholdCounter
 from mitosam.inference.instances import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.progress import SILENT, Progress
-from mitosam.workflows.automatic import AutomaticInfo, Method, Segmenter
+from mitosam.storage import write_text
+from mitosam.workflows.automatic import METHODS, AutomaticInfo, Method, Segmenter
+from mitosam.workflows.automatic_results import claim_folder, hash_facts, hash_model
 from mitosam.workflows.head import spacing_px
 from mitosam.workflows.runs import Part, Run
 from mitosam.workflows.truth import runs_of, smallest_sizes, true_instances
@@ -22,6 +26,17 @@ log = logging.getLogger(__name__)
 BOUNDARY_THRESHOLDS = (0.3, 0.5, 0.7, 1.0)
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.2, 0.8
 MAX_SECTIONS = 8
+CHOICE = "chosen.json"
+
+
+class Choice(BaseModel):
+    """What validation sections chose for one method."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    instances: InstanceSettings
+    score: float
+    """Mean mSA of a section."""
 
 
 def calibrate(
@@ -33,33 +48,63 @@ def calibrate(
 ) -> AutomaticInfo:
     """What the run's validation sections choose for each method; the maps stay in the run.
 
-    Without validation sections everything keeps its default, and the head is preferred.
-    `name` tells the maps of a rival from those of the run's own model.
+    Without validation sections everything keeps its default, and the head is preferred. What was
+    chosen before, for the same weights, is read back. `name` tells the maps of a rival from those
+    of the run's own model. The prompted method starts from the head's instances, so that the head's
+    thresholds are chosen with it.
     """
     info = segmenter.info
-    part = run.parts()[0]
-    sections = _validation_sections(part)
-    for method in methods if len(sections) else ():
-        store = validation_maps(run, segmenter, method, name, progress)
-        chosen, score = choose_settings(store, part, sections, progress)
+    num_sections = len(validation_sections(run.parts()[0]))
+    if not num_sections:
+        progress.say("there are no validation sections, so that thresholds keep their defaults")
+        return info
+    needed = {*methods, "head"} if "prompted" in methods else set(methods)
+    for method in (method for method in METHODS if method in needed):
+        choice = _choose(run, segmenter, method, name, progress)
         info = info.model_copy(
             update={
-                "instances": info.instances | {method: chosen},
-                "scores": info.scores | {method: score},
-                "validation_sections": len(sections),
+                "instances": info.instances | {method: choice.instances},
+                "scores": info.scores | {method: choice.score},
+                "validation_sections": num_sections,
             }
         )
         segmenter = segmenter.with_info(info)
-    if info.scores:
-        best = max(info.scores, key=lambda method: info.scores[method])
-        info = info.model_copy(update={"preferred": best})
-    return info
+    best = max(info.scores, key=lambda method: info.scores[method])
+    return info.model_copy(update={"preferred": best})
 
 
-def _validation_sections(part: Part) -> range:
-    """The first validation sections that follow each other."""
+def validation_sections(part: Part) -> range:
+    """The first validation sections that follow each other: those that choose thresholds."""
     runs = runs_of(part.split.validation)
     return runs[0][:MAX_SECTIONS] if runs else range(0)
+
+
+def _choose(
+    run: Run, segmenter: Segmenter, method: Method, name: str, progress: Progress
+) -> Choice:
+    """What the validation sections choose, or chose before for the same weights."""
+    path = _validation_folder(run, segmenter, method, name) / CHOICE
+    if path.exists():
+        try:
+            return Choice.model_validate_json(path.read_bytes())
+        except ValidationError:
+            log.warning("%s is damaged; choosing anew", path)
+    store = validation_maps(run, segmenter, method, name, progress)
+    part = run.parts()[0]
+    settings, score = choose_settings(store, part, validation_sections(part), progress)
+    choice = Choice(instances=settings, score=score)
+    write_text(path, choice.model_dump_json(indent=2) + "\n")
+    return choice
+
+
+def _validation_folder(run: Run, segmenter: Segmenter, method: Method, name: str) -> Path:
+    """Where maps and choice are; those of other weights are removed."""
+    part = run.parts()[0]
+    sections, volume = validation_sections(part), part.volume
+    facts = [hash_model(segmenter, method), volume.images_sha256, volume.masks_sha256]
+    folder = run.automatic_folder(f"{name}-{method}-validation")
+    claim_folder(folder, hash_facts([*facts, list(sections)]))
+    return folder
 
 
 def validation_maps(
@@ -67,8 +112,8 @@ def validation_maps(
 ) -> MapStore:
     """The maps of the validation sections, computed where they are not there yet."""
     part = run.parts()[0]
-    sections = _validation_sections(part)
-    store = MapStore(run.automatic_folder(f"{name}-{method}-validation"), len(sections))
+    sections = validation_sections(part)
+    store = MapStore(_validation_folder(run, segmenter, method, name), len(sections))
     read, depth = part.volume.images.__getitem__, part.volume.shape_zyx[0]
     compute = segmenter.mapper(method, read, depth)
     store.fill(

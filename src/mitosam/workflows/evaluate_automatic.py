@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from mitosam.errors import InputNotFoundError
-from mitosam.evaluation.automatic import AutomaticScores, score_automatic
+from mitosam.errors import InputError, ModelError, SettingsError
 from mitosam.inference.map_store import MapStore
-from mitosam.io.open import open_volume
-from mitosam.io.tables import write_json, write_table
 from mitosam.io.write import write_sections_tiff
-from mitosam.models.sam import hash_weights
+from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import write_text
-from mitosam.workflows.automatic import AutomaticInfo, Method, Segmenter
+from mitosam.workflows.automatic import METHODS, Method, Segmenter
 from mitosam.workflows.automatic_model import save_info, segmenter_of_run
+from mitosam.workflows.automatic_report import write_automatic_report
+from mitosam.workflows.automatic_results import (
+    LABELS,
+    RECORD,
+    AutomaticScore,
+    MethodTitle,
+    Record,
+    claim_folder,
+    hash_facts,
+    hash_model,
+    read_automatic,
+    records_of,
+    write_scores,
+)
 from mitosam.workflows.calibrate import calibrate
 from mitosam.workflows.models import LoadedModel, load_base
-from mitosam.workflows.rival import RIVAL, rival_model
-from mitosam.workflows.runs import Part, Run, now, read_object
-from mitosam.workflows.truth import runs_of, true_instances
+from mitosam.workflows.rival import (
+    RIVAL,
+    has_rival,
+    read_rival_info,
+    rival_model,
+    save_rival_info,
+)
+from mitosam.workflows.runs import Part, Run, now
+from mitosam.workflows.truth import runs_of
+from mitosam.workflows.tuned_model import tuned_weights
 
 Rival = Literal["unet", "none"]
 OWN = "mitosam"
-# The order of tables: the run's own methods, then the rival.
-ORDER = ("head", "prompted", "grid", "U-Net")
-IDENTITY, LABELS, SCORED = "identity.json", "labels.tif", "scored.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutomaticScore:
-    """One method's scores on consecutive sections of one volume, and where its labels are."""
-
-    method: str
-    volume: str
-    sections: range
-    scores: AutomaticScores
-    labels: Path
+DEFAULT_METHODS: tuple[Method, ...] = ("head", "prompted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,168 +61,158 @@ class _Competitor:
     segmenter: Segmenter
 
     @property
-    def title(self) -> str:
+    def title(self) -> MethodTitle:
         """What tables call it."""
-        return {RIVAL: "U-Net"}.get(self.name, self.method)
+        return "U-Net" if self.name == RIVAL else self.method
 
 
 def evaluate_automatic(
     run: Run,
     model: LoadedModel | None = None,
     *,
-    methods: Sequence[Method] = ("head", "prompted"),
+    methods: Sequence[Method] = DEFAULT_METHODS,
     rival: Rival = "unet",
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> list[AutomaticScore]:
-    """Segment the run's test sections by each method and score the instances.
+    """Segment the run's test sections by each method, score the instances, and write all down.
 
     Thresholds come from the validation sections, and so does the method that the model then
     prefers. The rival is trained if it is not there yet. What was segmented before, with the same
-    weights and thresholds, is not segmented again.
+    weights and thresholds, is not segmented again. A run that scores the model of another one
+    (see `Run.derive`, `transfer`) takes thresholds and rival from there, and chooses nothing.
+
+    Returns
+    -------
+    A score for each method and each stretch of consecutive test sections, also of methods that
+    were asked for before; `automatic.html` and the tables hold the same.
 
     Raises
     ------
     InputNotFoundError
-        The run is not trained, or has no head.
+        The run is not trained.
+    ModelError
+        It has no head, which a method needs.
+    InputError
+        It has no test sections.
     """
-    if not run.tuned_weights.exists():
-        raise InputNotFoundError(
-            f"{run.folder} is not trained yet; run `mitosam train {run.folder}` first"
-        )
+    started = time.monotonic()
+    check_automatic(run.folder, methods, rival)
+    slabs = [(part, sections) for part in run.parts() for sections in runs_of(part.split.test)]
+    if not slabs:
+        raise InputError(f"{run.folder} has no sections to report on; choose some with [split]")
     model = model or load_base(run.settings)
-    own = segmenter_of_run(run, model)
-    for method in methods:
-        own.choose(method)
-    own = own.with_info(calibrate(run, own, methods, OWN, progress))
-    if run.source is None:
-        save_info(run, own.info)
-    competitors = [_Competitor(name=OWN, method=method, segmenter=own) for method in methods]
+    own = _own_segmenter(run, model, methods, progress)
+    competitors = [
+        _Competitor(name=OWN, method=method, segmenter=own)
+        for method in METHODS
+        if method in methods
+    ]
     if rival == "unet":
-        network = rival_model(run, model, seconds_left=seconds_left, progress=progress)
-        other = replace(own, head=network, info=AutomaticInfo())
-        other = other.with_info(calibrate(run, other, ["head"], RIVAL, progress))
-        competitors.append(_Competitor(name=RIVAL, method="head", segmenter=other))
+        left = seconds_left - (time.monotonic() - started)
+        competitors += _rivals(run, model, own, left, progress)
+    _remove_outdated(run, own)
     for competitor in competitors:
-        for part, sections in _test_runs(run):
+        for part, sections in slabs:
             _segment(run, competitor, part, sections, progress)
     scores = read_automatic(run, progress)
     write_scores(run.folder, scores)
+    write_automatic_report(run, scores, progress)
     return scores
 
 
-def read_automatic(run: Run, progress: Progress = SILENT) -> list[AutomaticScore]:
-    """The scores of what `evaluate_automatic` segmented, the run's own methods first.
-
-    An empty list if it segmented nothing.
-    """
-    records = [
-        (folder, read_object(folder / SCORED))
-        for folder in sorted(run.automatic_folder("").glob("*"))
-        if (folder / SCORED).exists()
-    ]
-    parts = {part.volume.name: part for part in run.parts()}
-    found = []
-    for folder, record in progress.track(records, "scoring without prompts", unit="method"):
-        part, sections = parts[record["volume"]], range(*record["sections"])
-        labels = open_volume(folder / LABELS)
-        found.append(
-            AutomaticScore(
-                method=record["method"],
-                volume=record["volume"],
-                sections=sections,
-                scores=score_automatic(
-                    labels.sections(),
-                    true_instances(part.volume, sections),
-                    part.volume.voxel_size_nm,
-                    seed=run.settings.seed,
-                ),
-                labels=folder / LABELS,
-            )
+def check_automatic(model: Path, methods: Sequence[str], rival: str) -> None:
+    """Raise what stands against an automatic evaluation of a run or a tuned model's file."""
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown or not methods:
+        raise SettingsError(
+            f"methods must be some of {', '.join(METHODS)}, got {unknown[0] if unknown else ''!r}"
         )
-    return sorted(found, key=lambda score: ORDER.index(score.method))
+    if rival not in get_args(Rival):
+        raise SettingsError(f"rival must be one of {', '.join(get_args(Rival))}, got {rival!r}")
+    weights = tuned_weights(model)
+    if weights is None:
+        raise SettingsError(f"{model} is not a tuned model; give a run or its model.safetensors")
+    if read_tuned_info(weights).head is None and set(methods) != {"grid"}:
+        raise ModelError(
+            f"{model} has no prompt-free head, which the methods head and prompted need; train "
+            "one with `mitosam finetune`, or take --methods grid"
+        )
 
 
-def write_scores(folder: Path, scores: Sequence[AutomaticScore]) -> None:
-    """`automatic.csv` with a line for each method, and all of it as JSON."""
-    rows = [
-        {
-            "method": score.method,
-            "volume": score.volume,
-            "first_section": score.sections.start,
-            "last_section": score.sections.stop - 1,
-            **score.scores.to_row(),
-        }
-        for score in scores
-    ]
-    write_table(folder / "automatic.csv", rows)
-    write_json(folder / "automatic.json", scores)
+def _own_segmenter(
+    run: Run, model: LoadedModel, methods: Sequence[Method], progress: Progress
+) -> Segmenter:
+    """The run's model with its thresholds, chosen now if the run trained it."""
+    own = segmenter_of_run(run, model)
+    if not run.trains:
+        progress.say("thresholds stay as they were chosen where the model was trained")
+        return own
+    chosen = own.with_info(calibrate(run, own, methods, OWN, progress))
+    if chosen.info != own.info:
+        save_info(run, chosen.info)
+    return chosen
 
 
-def _test_runs(run: Run) -> Iterator[tuple[Part, range]]:
-    for part in run.parts():
-        for sections in runs_of(part.split.test):
-            yield part, sections
+def _rivals(
+    run: Run, model: LoadedModel, own: Segmenter, seconds_left: float, progress: Progress
+) -> list[_Competitor]:
+    """The U-Net with its thresholds; none for a model that comes from where none was trained."""
+    if not run.trains and not has_rival(run):
+        progress.say("no U-Net stands beside the model: none was trained where it comes from")
+        return []
+    network = rival_model(run, model, seconds_left=seconds_left, progress=progress)
+    unet = replace(own, head=network, info=read_rival_info(run))
+    if run.trains:
+        unet = unet.with_info(calibrate(run, unet, ["head"], RIVAL, progress))
+        save_rival_info(run, unet.info)
+    return [_Competitor(name=RIVAL, method="head", segmenter=unet)]
+
+
+def _remove_outdated(run: Run, own: Segmenter) -> None:
+    """Remove labels of methods that are not asked for now, if other weights made them."""
+    for folder, record in list(records_of(run)):
+        if record.method == "U-Net" or (own.head is None and record.method != "grid"):
+            continue
+        if record.model != hash_model(own, record.method):
+            shutil.rmtree(folder)
 
 
 def _segment(
     run: Run, competitor: _Competitor, part: Part, sections: range, progress: Progress
 ) -> None:
     """Write the labels of some sections, unless they are there."""
-    name = f"{competitor.name}-{competitor.method}-{part.volume.folder.name}-{sections.start}"
-    folder = run.automatic_folder(name)
-    identity = _identity(competitor, part)
-    _clear_unless(folder, identity)
-    if (folder / SCORED).exists():
+    segmenter, method, volume = competitor.segmenter, competitor.method, part.volume
+    settings = segmenter.info.settings_of(method)
+    model = hash_model(segmenter, method)
+    folder = run.automatic_folder(
+        f"{competitor.name}-{method}-{volume.folder.name}-{sections.start}"
+    )
+    facts = [model, settings.model_dump_json(), volume.images_sha256, list(sections)]
+    claim_folder(folder, hash_facts(facts))
+    if (folder / RECORD).exists():
         return
     store = MapStore(folder, len(sections))
-    depth = part.volume.shape_zyx[0]
-    compute = competitor.segmenter.mapper(competitor.method, part.volume.images.__getitem__, depth)
-    title = f"segmenting ({competitor.title})"
+    compute = segmenter.mapper(method, volume.images.__getitem__, volume.shape_zyx[0])
     started = time.monotonic()
+    title = f"segmenting ({competitor.title})"
     store.fill(lambda z: compute(sections[z]), title=title, progress=progress)
-    labels = store.label(competitor.segmenter.info.settings_of(competitor.method), progress)
-    _, height, width = part.volume.shape_zyx
     write_sections_tiff(
         folder / LABELS,
-        labels,
-        shape_zyx=(len(sections), height, width),
+        store.label(settings, progress),
+        shape_zyx=(len(sections), *volume.shape_zyx[1:]),
         dtype=np.uint32,
-        voxel_size_nm=part.volume.voxel_size_nm,
+        voxel_size_nm=volume.voxel_size_nm,
     )
-    write_json(
-        folder / SCORED,
-        {
-            "method": competitor.title,
-            "volume": part.volume.name,
-            "sections": [sections.start, sections.stop],
-            "seconds": round(time.monotonic() - started, 1),
-            "segmented": now(),
-        },
+    record = Record(
+        method=competitor.title,
+        part=volume.folder.name,
+        sections=(sections.start, sections.stop),
+        instances=settings,
+        is_calibrated=method in segmenter.info.instances,
+        model=model,
+        seconds=round(time.monotonic() - started, 1),
+        segmented=now(),
     )
+    write_text(folder / RECORD, record.model_dump_json(indent=2) + "\n")
     store.clear()
-
-
-def _identity(competitor: _Competitor, part: Part) -> str:
-    """A hash of what the labels depend on."""
-    segmenter = competitor.segmenter
-    head = segmenter.head
-    facts = [
-        hash_weights(segmenter.sam.state_dict().items()),
-        hash_weights(head.network.state_dict().items()) if head else "",
-        head.shape.model_dump_json() if head else "",
-        segmenter.info.model_dump_json(),
-        segmenter.sam.precision,
-        part.volume.images_sha256,
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _clear_unless(folder: Path, identity: str) -> None:
-    """Remove what was segmented by other weights or under other thresholds."""
-    path = folder / IDENTITY
-    if folder.exists() and (not path.exists() or path.read_text("utf-8") != identity):
-        shutil.rmtree(folder)
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        write_text(path, identity)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,11 +15,15 @@ from mitosam.evaluation.cases import ChosenCase, choose_cases
 from mitosam.evaluation.scores import Score, Subject
 from mitosam.geometry import Window
 from mitosam.progress import SILENT, Progress
+from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.reporting.build import write_report
 from mitosam.reporting.content import Case, Report
 from mitosam.training.curve import CurvePoint
+from mitosam.workflows.automatic_report import automatic_content
+from mitosam.workflows.automatic_results import AutomaticScore, read_automatic
 from mitosam.workflows.evaluate import Evaluation, ask, read_evaluation, read_masks
 from mitosam.workflows.prepare import describe_split
+from mitosam.workflows.provenance import provenance_rows, split_notes
 from mitosam.workflows.runs import Part, Run
 
 OBJECTS = {
@@ -27,8 +32,17 @@ OBJECTS = {
 }
 
 
-def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress = SILENT) -> Path:
+def report(
+    run: Run,
+    evaluation: Evaluation | None = None,
+    automatic: Sequence[AutomaticScore] | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Path:
     """Write `report.html` and the tables beside it, and return the page's path.
+
+    What was scored without prompts has a section of its own in it. `automatic` are those scores,
+    where they are at hand; else they are taken anew from the labels that the run holds.
 
     Raises
     ------
@@ -36,8 +50,10 @@ def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress
         The run was not evaluated yet.
     """
     evaluation = evaluation or read_evaluation(run)
+    automatic = read_automatic(run, progress) if automatic is None else automatic
     progress.say("drawing the report")
     parts = run.parts()
+    notes = _notes(run, parts)
     content = Report(
         title=f"mitosam: {run.folder.resolve().name}",
         scores=evaluation.scores,
@@ -50,10 +66,21 @@ def report(run: Run, evaluation: Evaluation | None = None, *, progress: Progress
             [f"{part.volume.name}: {describe_split(part.split)}." for part in parts]
             + [OBJECTS[run.settings.evaluation.objects]]
         ),
-        notes=_notes(run, parts),
-        provenance=_provenance(run),
+        notes=notes,
+        automatic=_automatic(run, automatic, notes),
+        provenance=provenance_rows(run),
     )
     return write_report(run.folder, content)
+
+
+def _automatic(
+    run: Run, scores: Sequence[AutomaticScore], told: Sequence[str]
+) -> AutomaticContent | None:
+    """What stands in the report's own section; what is told above it is not told again."""
+    if not scores:
+        return None
+    content = automatic_content(run, scores)
+    return replace(content, messages=[text for text in content.messages if text not in told])
 
 
 def read_curve(path: Path) -> list[CurvePoint]:
@@ -145,28 +172,7 @@ def _base_scores(evaluation: Evaluation, protocol: str) -> list[Score]:
 
 
 def _notes(run: Run, parts: list[Part]) -> list[str]:
-    notes = [f"{part.volume.name}: {part.split.note}" for part in parts if part.split.note]
-    if any(part.split.leaky for part in parts):
-        notes.append(
-            "LEAKY SPLIT: sections that are reported on neighbour sections that were trained on, "
-            "and neighbouring sections are near copies. These scores are too high."
-        )
+    notes = split_notes(parts)
     if run.settings.evaluation.max_sections:
         notes.append(f"Only {run.settings.evaluation.max_sections} sections were scored.")
     return notes
-
-
-def _provenance(run: Run) -> list[tuple[str, str]]:
-    facts = run.provenance()
-    rows = [(name, _shown(value)) for name, value in facts.items() if not isinstance(value, dict)]
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            rows += [(f"{name}: {key}", _shown(inner)) for key, inner in value.items()]
-    rows += [("settings", run.settings.to_toml())]
-    return [(name.replace("_", " "), text) for name, text in rows if text]
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401
-    if value is None:
-        return ""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

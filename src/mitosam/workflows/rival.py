@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mitosam.errors import ModelError
 from mitosam.inference.head_maps import PixelModel
 from mitosam.io.tables import write_csv
 from mitosam.models.head import HeadShape
-from mitosam.models.weight_files import read_weights
+from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import atomic_path
+from mitosam.storage import atomic_path, write_text
+from mitosam.workflows.automatic import AutomaticInfo
 from mitosam.workflows.head import head_shape, start_network, train_pixel_network
 from mitosam.workflows.models import LoadedModel
 from mitosam.workflows.runs import Run
 
 RIVAL = "unet"
 CHANNELS, STRIDES = (16, 32, 64, 128, 256), (2, 2, 2, 2)
+# The key of the safetensors metadata under which a HeadShape stands as JSON.
+SHAPE_KEY = "mitosam_rival"
 
 
 class UNet(nn.Module):
@@ -59,20 +66,66 @@ def rival_model(
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> PixelModel:
-    """The run's U-Net, trained now if it is not there yet: as many steps on the same crops."""
+    """The run's U-Net, trained now if it is not there yet: as many steps on the same crops.
+
+    Raises
+    ------
+    ModelError
+        Its file is damaged.
+    """
+    network = _read(run) if has_rival(run) else _train(run, model, seconds_left, progress)
+    network.to(model.sam.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return PixelModel(network=network, shape=network.shape, precision=model.sam.precision)
+
+
+def has_rival(run: Run) -> bool:
+    """Whether the U-Net was trained."""
+    return run.rival_weights(RIVAL).exists()
+
+
+def read_rival_info(run: Run) -> AutomaticInfo:
+    """What validation sections chose for the U-Net; the defaults where they did not."""
+    path = _info_path(run.rival_weights(RIVAL))
+    return AutomaticInfo.parse(path.read_text("utf-8") if path.exists() else "")
+
+
+def save_rival_info(run: Run, info: AutomaticInfo) -> None:
+    """Keep what validation sections chose beside the U-Net's weights."""
+    write_text(_info_path(run.rival_weights(RIVAL)), info.model_dump_json(indent=2) + "\n")
+
+
+def copy_rival(weights: Path, run: Run) -> None:
+    """Give a run the U-Net that was trained beside a tuned model's file, if one was."""
+    source, target = weights.parent / "rivals" / f"{RIVAL}.safetensors", run.rival_weights(RIVAL)
+    for path, copy in ((_info_path(source), _info_path(target)), (source, target)):
+        if source.exists() and path.exists():
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(path, temporary)
+
+
+def _info_path(weights: Path) -> Path:
+    return weights.with_suffix(".json")
+
+
+def _train(run: Run, model: LoadedModel, seconds_left: float, progress: Progress) -> UNet:
     shape = head_shape(run, model).of_pixels_alone()
     network = UNet(shape)
+    start_network(network, run, model)
+    result = train_pixel_network(run, model, network, shape, RIVAL, seconds_left, progress)
     path = run.rival_weights(RIVAL)
-    if path.exists():
+    write_csv(path.with_suffix(".csv"), result.curve)
+    with atomic_path(path) as temporary:
+        weights = {n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}
+        temporary.write_bytes(save(weights, {SHAPE_KEY: shape.model_dump_json()}))
+    run.head_checkpoint(RIVAL).unlink(missing_ok=True)
+    return network
+
+
+def _read(run: Run) -> UNet:
+    path = run.rival_weights(RIVAL)
+    try:
+        network = UNet(HeadShape.model_validate_json(read_metadata(path).get(SHAPE_KEY, "")))
         network.load_state_dict(read_weights(path))
-        network.to(model.sam.device)
-    else:
-        start_network(network, run, model)
-        result = train_pixel_network(run, model, network, shape, RIVAL, seconds_left, progress)
-        write_csv(path.with_suffix(".csv"), result.curve)
-        with atomic_path(path) as temporary:
-            weights = {n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}
-            temporary.write_bytes(save(weights))
-        run.head_checkpoint(RIVAL).unlink(missing_ok=True)
-    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return PixelModel(network=network, shape=shape, precision=model.sam.precision)
+    except (ValidationError, RuntimeError) as error:
+        raise ModelError(f"{path} is no U-Net of this version; remove it to train anew") from error
+    return network

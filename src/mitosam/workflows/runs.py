@@ -49,7 +49,9 @@ class Run:
     training.csv    the training curve
     head_training.csv        the same of the prompt-free head
     evaluation/     scores of each method, masks of the patches
-    report.html     the report
+    automatic/      labels of each method that takes no prompts
+    rivals/         the U-Net that stands beside them
+    report.html     the report; automatic.html is that of the results without prompts
 
     A run that was derived from another to be scored differently has its own scores and report,
     and reads that run's data and model, which lie in `source`.
@@ -134,6 +136,11 @@ class Run:
     def is_prepared(self) -> bool:
         """Whether preparation ended."""
         return (self.prepared_folder / PARTS).is_file()
+
+    @property
+    def trains(self) -> bool:
+        """Whether its model is its own, rather than another run's that it only scores."""
+        return self.source is None and any(part.split.train for part in self.parts())
 
     @property
     def checkpoint(self) -> Path:

@@ -16,6 +16,7 @@ from mitosam.models.tuned import TunedInfo, read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path
 from mitosam.workflows.prepare import Sources, open_pair, record_parts
+from mitosam.workflows.rival import copy_rival
 from mitosam.workflows.runs import Run, new_run, require_same_training
 from mitosam.workflows.tuned_model import tuned_weights
 
@@ -31,6 +32,8 @@ def transfer(
     progress: Progress = SILENT,
 ) -> Run:
     """A new run in `out` that holds a tuned model and another volume, ready for `evaluate`.
+
+    The U-Net that was trained beside the model comes with it, for `evaluate_automatic`.
 
     Its settings are those the model was trained with; `overrides` may change how it is scored.
 
@@ -68,6 +71,7 @@ def transfer(
         )
         with atomic_path(run.tuned_weights) as temporary:
             shutil.copyfile(weights, temporary)
+        copy_rival(weights, run)
         run.record(_origin(model, info))
         sources = Sources(images=images, masks=masks)
         record_parts(run, sources, {"volume": (volume, split)}, progress)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mitosam.data.prepared import PreparedVolume
-from mitosam.evaluation.instances import volume_instances
+from mitosam.evaluation.instances import section_instances, volume_instances
 
 
 def runs_of(sections: Sequence[int]) -> list[range]:
@@ -31,6 +31,12 @@ def true_instances(volume: PreparedVolume, sections: range) -> Int[np.ndarray, "
     """Instance ids of consecutive sections: those of the masks, or the 3D pieces of binary ones."""
     labels = np.asarray(volume.labels[sections.start : sections.stop])
     return volume_instances(labels > 0) if volume.info.coding == "binary" else labels
+
+
+def true_section(volume: PreparedVolume, z: int) -> Int[np.ndarray, "height width"]:
+    """The instances of one section by itself, as 2D scores take them."""
+    labels = np.asarray(volume.labels[z])
+    return section_instances(labels > 0 if volume.info.coding == "binary" else labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,145 @@
+"""The commands that score a run and report on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mitosam.cli import options as opt
+from mitosam.cli.main import app, output, progress
+from mitosam.errors import SettingsError
+
+if TYPE_CHECKING:
+    from mitosam.workflows.runs import Run
+
+DEFAULT_METHODS, DEFAULT_RIVAL = "head,prompted", "unet"
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run; with --images also a model.safetensors.")],
+    *,
+    automatic: Annotated[
+        bool, typer.Option("--automatic", help="Score what is found without any prompt instead.")
+    ] = False,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help='With --automatic: some of "head", "prompted" (its finds outlined by the mask '
+            'decoder) and "grid" (SAM\'s point grid, slow), by commas; head,prompted if not given.'
+        ),
+    ] = None,
+    rival: Annotated[
+        str | None,
+        typer.Option(
+            help='With --automatic: "unet", a U-Net trained on the same crops, or "none"; unet if '
+            "not given."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Score the tuned model on this other volume instead.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Masks of that volume.")] = None,
+    sections: Annotated[
+        str | None, typer.Option(help="Sections of that volume, counted from 1; all if not given.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write a new run, with --set, --images or --automatic."),
+    ] = None,
+    set_: opt.Overrides = None,
+) -> None:
+    """Score base and tuned model on the same prompts, with the trivial rivals beside them.
+
+    With --automatic no prompts are used: all mitochondria are searched for, each method's instances
+    are scored, a U-Net beside them, and automatic.html and automatic.csv are written. These scores
+    never compare with those under prompts, which are taken from the truth.
+
+    With --images and --masks, a model is scored on a volume that it was not trained on.
+
+    Example: mitosam evaluate run --images other.tif --masks other_masks.tif --out run-on-other
+    """
+    if (images is None) != (masks is None):
+        raise SettingsError("--images and --masks go together, got only one of them")
+    if sections and images is None:
+        raise SettingsError("--sections chooses among those of --images, which is not given")
+    if not automatic and (methods is not None or rival is not None):
+        name = "--rival" if methods is None else "--methods"
+        raise SettingsError(f"{name} says how to score without prompts; it needs --automatic")
+    if automatic and set_:
+        raise SettingsError("--set changes how prompts are taken, and --automatic takes none")
+    if automatic:
+        wanted = (methods or DEFAULT_METHODS).split(",") if methods != "" else []
+        chosen = [method.strip() for method in wanted]
+        _evaluate_automatic(run, images, masks, sections, out, chosen, rival or DEFAULT_RIVAL)
+    else:
+        _evaluate_prompted(_run_to_score(run, images, masks, sections, out, set_ or []))
+
+
+def _evaluate_prompted(run: Run) -> None:
+    from mitosam.cli.show import show_scores
+    from mitosam.workflows.evaluate import evaluate as run_evaluate
+
+    show_scores(output, run_evaluate(run, progress=progress))
+    progress.say(f"next: mitosam report {run.folder}")
+
+
+def _evaluate_automatic(
+    run: Path,
+    images: Path | None,
+    masks: Path | None,
+    sections: str | None,
+    out: Path | None,
+    methods: list[str],
+    rival: str,
+) -> None:
+    from mitosam.cli.show import show_automatic
+    from mitosam.workflows.automatic_report import PAGE
+    from mitosam.workflows.evaluate_automatic import check_automatic, evaluate_automatic
+
+    check_automatic(run, methods, rival)  # before a new run is written
+    opened = _run_to_score(run, images, masks, sections, out, [])
+    scores = evaluate_automatic(
+        opened,
+        methods=methods,  # type: ignore[arg-type]  # checked above
+        rival=rival,  # type: ignore[arg-type]
+        progress=progress,
+    )
+    show_automatic(output, scores, opened.folder / PAGE)
+
+
+def _run_to_score(
+    run: Path,
+    images: Path | None,
+    masks: Path | None,
+    sections: str | None,
+    out: Path | None,
+    overrides: list[str],
+) -> Run:
+    from mitosam.config import override_settings
+    from mitosam.workflows.runs import Run
+    from mitosam.workflows.transfer import transfer
+
+    if images and masks:
+        if out is None:
+            raise SettingsError("another volume's scores need a folder of their own: --out")
+        return transfer(
+            run, images, masks, out, sections=sections, overrides=overrides, progress=progress
+        )
+    opened = Run.open(run)
+    if overrides and not out:
+        raise SettingsError("--set changes what is scored, so it needs a folder of its own: --out")
+    if out is not None:
+        return opened.derive(out, override_settings(opened.settings, overrides))
+    return opened
+
+
+@app.command()
+def report(run: opt.RunFolder) -> None:
+    """Write report.html, scores.csv, scores.json and summary.csv of a scored run."""
+    from mitosam.workflows.report import report as write
+    from mitosam.workflows.runs import Run
+
+    typer.echo(write(Run.open(run), progress=progress))

@@ -1,0 +1,183 @@
+"""What automatic methods made of a run's test sections: labels on disk, how they came, scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mitosam.errors import InputError
+from mitosam.evaluation.automatic import AutomaticScores, score_automatic
+from mitosam.inference.instances import InstanceSettings
+from mitosam.io.open import open_volume
+from mitosam.io.tables import plain, write_json, write_table
+from mitosam.models.sam import hash_weights
+from mitosam.progress import SILENT, Progress
+from mitosam.storage import write_text
+from mitosam.workflows.automatic import Method, Segmenter
+from mitosam.workflows.runs import Run
+from mitosam.workflows.truth import true_instances
+
+MethodTitle = Literal["head", "prompted", "grid", "U-Net"]
+# The order of tables: the run's own methods, then the rival.
+ORDER: tuple[MethodTitle, ...] = ("head", "prompted", "grid", "U-Net")
+IDENTITY, LABELS, RECORD = "identity.json", "labels.tif", "segmented.json"
+
+
+class Record(BaseModel):
+    """How the labels of some sections came about; it is written last, once they are all there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    method: MethodTitle
+    part: str
+    """The folder of the prepared volume."""
+    sections: tuple[int, int]
+    """The first one, and one past the last."""
+    instances: InstanceSettings
+    """How maps became instances."""
+    is_calibrated: bool
+    """Whether validation sections chose that."""
+    model: str
+    """A hash of what the maps depend on beside the images."""
+    seconds: float
+    segmented: str
+    """When."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutomaticScore:
+    """One method's scores on consecutive sections of one volume, and where its labels are."""
+
+    method: MethodTitle
+    volume: str
+    sections: range
+    scores: AutomaticScores
+    labels: Path
+    record: Record
+
+
+def read_automatic(run: Run, progress: Progress = SILENT) -> list[AutomaticScore]:
+    """The scores of what `evaluate_automatic` segmented, the run's own methods first.
+
+    An empty list if it segmented nothing.
+    """
+    volumes = {part.volume.folder.name: part.volume for part in run.parts()}
+
+    @lru_cache(1)  # the methods of one slab follow each other
+    def truth(part: str, start: int, stop: int) -> Int[np.ndarray, "n height width"]:
+        return true_instances(volumes[part], range(start, stop))
+
+    found = []
+    records = sorted(records_of(run), key=lambda one: (one[1].part, one[1].sections))
+    for folder, record in progress.track(records, "scoring without prompts", unit="method"):
+        volume = volumes[record.part]
+        scores = score_automatic(
+            open_volume(folder / LABELS).sections(),
+            truth(record.part, *record.sections),
+            volume.voxel_size_nm,
+            seed=run.settings.seed,
+        )
+        found.append(
+            AutomaticScore(
+                method=record.method,
+                volume=volume.name,
+                sections=range(*record.sections),
+                scores=scores,
+                labels=folder / LABELS,
+                record=record,
+            )
+        )
+    return sorted(found, key=lambda score: ORDER.index(score.method))
+
+
+def records_of(run: Run) -> Iterator[tuple[Path, Record]]:
+    """The folder of each segmentation that ended, and how it came about.
+
+    Raises
+    ------
+    InputError
+        A record is damaged.
+    """
+    for path in sorted(run.automatic_folder("").glob(f"*/{RECORD}")):
+        try:
+            yield path.parent, Record.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise InputError(f"{path} is damaged; remove {path.parent} to segment anew") from error
+
+
+def write_scores(folder: Path, scores: Sequence[AutomaticScore]) -> None:
+    """`automatic.csv` with a line a method, `automatic_sections.csv` with one a section, and JSON.
+
+    Sections count from 0, in their volume. Where several slabs were scored, each has its lines.
+    """
+    rows = [_row(score) for score in scores]
+    write_table(folder / "automatic.csv", rows)
+    write_table(folder / "automatic_sections.csv", _section_rows(scores))
+    full = [
+        {
+            **_place(score),
+            "labels": score.labels.relative_to(folder).as_posix(),
+            "how": score.record.model_dump(mode="json"),
+            "scores": plain(score.scores),
+        }
+        for score in scores
+    ]
+    write_json(folder / "automatic.json", full)
+
+
+def _place(score: AutomaticScore) -> dict[str, Any]:
+    return {
+        "method": score.method,
+        "volume": score.volume,
+        "first_section": score.sections.start,
+        "last_section": score.sections.stop - 1,
+    }
+
+
+def _row(score: AutomaticScore) -> dict[str, Any]:
+    return _place(score) | score.scores.to_row()
+
+
+def _section_rows(scores: Sequence[AutomaticScore]) -> Iterator[dict[str, Any]]:
+    for score in scores:
+        for section in score.scores.sections:
+            place = {"method": score.method, "volume": score.volume}
+            yield place | asdict(section) | {"section": score.sections[section.section]}
+
+
+def hash_model(segmenter: Segmenter, method: Method) -> str:
+    """A hash of what a method's maps depend on, beside the images."""
+    head = segmenter.head
+    facts: list[Any] = [method, segmenter.sam.precision]
+    if head is not None and method != "grid":
+        facts += [hash_weights(head.network.state_dict().items()), head.shape.model_dump_json()]
+    if method == "prompted":
+        facts.append(segmenter.info.settings_of("head").model_dump_json())
+    if method != "head" or (head is not None and head.shape.embedding_channels):
+        facts += [hash_weights(segmenter.sam.state_dict().items()), segmenter.tile_px]
+    return hash_facts(facts)
+
+
+def hash_facts(facts: Sequence[object]) -> str:
+    """A hash of anything that JSON holds."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def claim_folder(folder: Path, identity: str) -> None:
+    """Make a folder for results of this identity; what it held of another one is removed."""
+    path = folder / IDENTITY
+    if folder.exists() and (not path.exists() or path.read_text("utf-8") != identity):
+        shutil.rmtree(folder)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_text(path, identity)
