@@ -107,7 +107,8 @@ def _evaluate_automatic(
         rival=rival,  # type: ignore[arg-type]
         progress=progress,
     )
-    show_automatic(output, scores, opened.folder / PAGE)
+    show_automatic(output, scores)
+    typer.echo(str(opened.folder / PAGE))
 
 
 def _run_to_score(

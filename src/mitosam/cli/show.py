@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
 def show_result(console: Console, result: FinetuneResult) -> None:
     """The scores, the time it took, and where the report is."""
     show_scores(console, result.evaluation)
+    if result.automatic:
+        show_automatic(console, result.automatic)
+        run = result.run.folder
+        print_line(console, f"next: mitosam segment VOLUME --model {run} --out segmented")
     console.print(f"finished in {readable_time(result.seconds)}", highlight=False)
     print_line(console, str(result.report.resolve()))
 
@@ -65,8 +68,8 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
     print_table(console, table)
 
 
-def show_automatic(console: Console, scores: Sequence[AutomaticScore], page: Path) -> None:
-    """The scores of each method on each stretch of sections, in 2D and in 3D, and the page."""
+def show_automatic(console: Console, scores: Sequence[AutomaticScore]) -> None:
+    """The scores of each method on each stretch of sections, in 2D and in 3D."""
     table = Table(
         title="found without prompts, never to be compared with scores under prompts",
         box=box.SIMPLE_HEAD,
@@ -84,7 +87,6 @@ def show_automatic(console: Console, scores: Sequence[AutomaticScore], page: Pat
             table.add_row(row.method, *_automatic_cells(row))
     print_table(console, table)
     print_line(console, "no prompts were used; sections in 2D are means, 3D is of the whole stack")
-    print_line(console, str(page))
 
 
 AUTOMATIC_COLUMNS = (

@@ -11,8 +11,9 @@ from mitosam.config import RunSettings
 from mitosam.errors import OutputExistsError
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free
+from mitosam.workflows.automatic_results import AutomaticScore
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
-from mitosam.workflows.evaluate_automatic import AutomaticScore, evaluate_automatic
+from mitosam.workflows.evaluate_automatic import evaluate_automatic
 from mitosam.workflows.models import load_base
 from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
 from mitosam.workflows.report import report
