@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mitosam.cli.screen import readable_bytes, readable_time
+from mitosam.data.splits import describe_sections
 from mitosam.embeddings import CacheEntry, CacheSettings, cache_folder
 
 if TYPE_CHECKING:
@@ -66,24 +66,25 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
 
 
 def show_automatic(console: Console, scores: Sequence[AutomaticScore], page: Path) -> None:
-    """The scores of each method on each stretch of sections, in 2D and in 3D, and the page."""
-    table = Table(
-        title="found without prompts, never to be compared with scores under prompts",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    table.add_column("method", no_wrap=True)
-    for column in AUTOMATIC_COLUMNS:
-        table.add_column(column, justify="right")
-    for place, rows in groupby(sorted(scores, key=_place_of), key=_place_of):
-        if len({_place_of(score) for score in scores}) > 1:
-            table.add_section()
-            table.add_row(f"{place[0]}, {place[1] + 1} to {place[2]}", style="italic")
-        for row in rows:
+    """The scores of each method in 2D and in 3D, a table for each stretch of sections; the page."""
+    for score in {(score.volume, score.sections): score for score in scores}.values():
+        place = score.volume, score.sections
+        table = Table(
+            title=f"{score.volume}, {describe_sections(score.sections)}: found without prompts",
+            box=box.SIMPLE_HEAD,
+            padding=0,  # so that a terminal of 80 columns holds it
+        )
+        table.add_column("method", no_wrap=True)
+        for column in AUTOMATIC_COLUMNS:
+            table.add_column(column, justify="right")
+        for row in (row for row in scores if (row.volume, row.sections) == place):
             table.add_row(row.method, *_automatic_cells(row))
-    print_table(console, table)
-    print_line(console, "no prompts were used; sections in 2D are means, 3D is of the whole stack")
+        print_table(console, table)
+    print_line(
+        console,
+        "no prompts were used: never compare these scores with those under prompts, which are "
+        "taken from the truth; 2D is the mean of sections, 3D is of all sections together",
+    )
     print_line(console, str(page))
 
 
@@ -91,10 +92,6 @@ AUTOMATIC_COLUMNS = (
     *("pixel IoU", "pixel Dice", "2D mSA", "2D AP50", "3D mSA", "3D AP50", "3D F1", "3D PQ"),
     *("ASD nm", "HD95 nm", "count"),
 )
-
-
-def _place_of(score: AutomaticScore) -> tuple[str, int, int]:
-    return score.volume, score.sections.start, score.sections.stop
 
 
 def _automatic_cells(score: AutomaticScore) -> list[str]:
