@@ -29,6 +29,13 @@ CONTENTS = {
         methods=[make_method(sections=(), asd_nm=math.nan)],
         **{"pictures": (), "thresholds": (), "messages": (), "provenance": ()},
     ),
+    "two places": make_automatic(
+        methods=[
+            make_method(name, loss, place=place)
+            for name, loss in (("head", 0.1), ("U-Net", 0.2))
+            for place in ("liver, section 7", "liver, sections 9 to 12")
+        ]
+    ),
     "nothing": make_automatic(methods=(), pictures=()),
 }
 
@@ -54,6 +61,19 @@ def test_the_headline_names_the_best_method():
     assert headline(CONTENTS["full"]) == "Instance head finds them best: F1 0.65 in 3D"
     assert headline(CONTENTS["numbers alone"]) == "Instance head: F1 0.65 in 3D"
     assert headline(CONTENTS["nothing"]) == "Nothing was scored"
+
+
+def test_several_places_have_tables_of_their_own_and_none_is_the_headline():
+    html = render_automatic(CONTENTS["two places"])
+    assert headline(CONTENTS["two places"]) == "Scored in 2 places, each by itself"
+    assert html.count("<table") == render_automatic(CONTENTS["full"]).count("<table") + 2
+    assert html.index("liver, section 7") < html.index("liver, sections 9 to 12")
+    assert html.count('class="best"') > 2
+
+
+def test_thresholds_that_nothing_chose_are_called_defaults():
+    html = render_automatic(make_automatic(thresholds_from=""))
+    assert "are the defaults: no validation sections chose them: foreground 0.45." in html
 
 
 def test_the_best_of_a_column_is_the_greatest_score_or_the_smallest_error():

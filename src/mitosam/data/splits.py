@@ -164,6 +164,17 @@ def parse_sections(text: str, num_sections: int, name: str = "sections") -> tupl
     return tuple(sorted(found))
 
 
+def describe_sections(sections: range) -> str:
+    """Consecutive sections in words, counted from 1.
+
+    >>> describe_sections(range(104, 108)), describe_sections(range(2, 3))
+    ('sections 105 to 108', 'section 3')
+    """
+    if len(sections) == 1:
+        return f"section {sections.start + 1}"
+    return f"sections {sections.start + 1} to {sections.stop}"
+
+
 def _split(
     num_sections: int,
     train: Iterable[int],

@@ -27,7 +27,7 @@ class HeadSettings(BaseModel):
     and helps on others (docs/results)."""
     width: int = Field(default=32, ge=4)
     """Channels at half resolution; deeper levels have 2, 3 and 5 times as many."""
-    steps: int = Field(default=3000, ge=1)
+    steps: int = Field(default=2000, ge=1)
     """Optimiser steps."""
     batch_crops: int = Field(default=8, ge=1)
     """Square crops per optimiser step."""

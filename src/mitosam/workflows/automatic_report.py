@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from mitosam.data.splits import describe_sections
 from mitosam.evaluation.instances import section_instances
 from mitosam.evaluation.outlines import classify_outlines
 from mitosam.evaluation.sections import SectionScore
@@ -112,17 +113,11 @@ def _slabs(scores: Sequence[AutomaticScore]) -> set[tuple[str, tuple[int, int]]]
 
 def describe_place(score: AutomaticScore) -> str:
     """The volume and its sections, counted from 1."""
-    return f"{score.volume}, {_span(score.sections)}"
+    return f"{score.volume}, {describe_sections(score.sections)}"
 
 
 def _place(score: AutomaticScore, scores: Sequence[AutomaticScore]) -> str:
     return describe_place(score) if len(_slabs(scores)) > 1 else ""
-
-
-def _span(sections: range) -> str:
-    if len(sections) == 1:
-        return f"section {sections.start + 1}"
-    return f"sections {sections.start + 1} to {sections.stop}"
 
 
 def _method(score: AutomaticScore, *, place: str) -> MethodScores:
@@ -162,7 +157,7 @@ def _thresholds_from(run: Run, scores: Sequence[AutomaticScore]) -> str:
     sections = validation_sections(part)
     if not sections:
         return "on validation sections of the volume that the model was trained on"
-    return f"on validation {_span(sections)} of {part.volume.name}"
+    return f"on validation {describe_sections(sections)} of {part.volume.name}"
 
 
 def _thresholds(scores: Sequence[AutomaticScore]) -> list[tuple[str, str]]:
