@@ -10,6 +10,8 @@ from benchmarks import startup
 from benchmarks.arithmetic import PartSpeed
 from benchmarks.job import BATCH, EPOCHS, Comparison, Way
 from benchmarks.memory import EARLY_STEPS, Memory
+from benchmarks.segment import SegmentAnswer
+from benchmarks.segment_page import segment_part
 from benchmarks.spread import Spread
 
 ACCOUNT = Path(__file__).with_name("account.md")
@@ -28,6 +30,7 @@ class Findings:
     job: list[Comparison] | None = None
     arithmetic: list[PartSpeed] | None = None
     memory: list[Memory] | None = None
+    segment: SegmentAnswer | None = None
     startup: dict[str, Spread] | None = None
 
 
@@ -40,6 +43,8 @@ def to_markdown(found: Findings) -> str:
         parts += [_arithmetic(found.arithmetic), ACCOUNT.read_text("utf-8")]
     if found.memory:
         parts.append(_memory(found.memory))
+    if found.segment:
+        parts.append(segment_part(found.segment, _table))
     if found.startup:
         parts.append(_startup(found.startup))
     return "\n".join(parts)

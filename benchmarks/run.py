@@ -1,6 +1,6 @@
-"""Time and memory of the naive recipe against ours, side by side in one run.
+"""Time and memory of training and segmenting against their rivals, side by side in one run.
 
-make bench                                                about 12 minutes on 2 quiet cores
+make bench                                                about 25 minutes on 2 quiet cores
 python -m benchmarks.run --quick --only startup           to look at one question
 python -m benchmarks.run --images IMAGES --masks MASKS    on real data
 
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import arithmetic, job, memory, startup
+from benchmarks import arithmetic, job, memory, segment, startup
 from benchmarks.fresh import ROOT, Setup
 from benchmarks.machine import describe_machine
 from benchmarks.page import Findings, to_markdown
@@ -29,6 +29,7 @@ QUESTIONS: dict[str, Callable[[Setup], object]] = {
     "job": job.ask,
     "arithmetic": arithmetic.ask,
     "memory": memory.ask,
+    "segment": segment.ask,
     "startup": startup.ask,
 }
 # Of the real volume's patches of 256 px, those with mitochondria.

@@ -30,11 +30,11 @@ def measure(
     *, folder: str, images: str | None, masks: str | None, num_patches: int | None
 ) -> dict[str, Any]:
     """Write `volume/` and `vit_b/`, or `volume/` alone, repeated to hold that many patches."""
-    sources = _sources(images, masks)
+    sources = open_sources(images, masks)
     count = min(len(sources[0]), MAX_SECTIONS)
     if num_patches is not None:
         count = _sections_for(num_patches, sources[1])
-    image_volume, mask_volume = (_repeated(volume, count) for volume in sources)
+    image_volume, mask_volume = (repeated(volume, count) for volume in sources)
     target = Path(folder) / "volume"
     target.mkdir(parents=True)
     prepare_volume(image_volume, mask_volume, target)
@@ -50,13 +50,15 @@ def _sections_for(num_patches: int, masks: Volume) -> int:
     return math.ceil(1.2 * num_patches * len(masks) / held)
 
 
-def _sources(images: str | None, masks: str | None) -> tuple[Volume, Volume]:
+def open_sources(
+    images: str | None, masks: str | None, phantom_zyx: tuple[int, int, int] = PHANTOM_ZYX
+) -> tuple[Volume, Volume]:
     """Images and masks, section by section; the phantom's where there are none."""
     if images and masks:
         image_volume, mask_volume, pairing = open_pair(Path(images), Path(masks))
         order = list(zip(*pairing.sections, strict=True))
         return _picked(image_volume, order[0]), _picked(mask_volume, order[1])
-    phantom = make_phantom(PHANTOM_ZYX, seed=0)
+    phantom = make_phantom(phantom_zyx, seed=0)
     return _volume("phantom", phantom.images), _volume("phantom masks", phantom.labels)
 
 
@@ -71,12 +73,12 @@ def _volume(name: str, stack: Shaped[np.ndarray, "z y x"]) -> Volume:
     )
 
 
-def _repeated(volume: Volume, count: int) -> Volume:
+def repeated(volume: Volume, count: int) -> Volume:
     """The sections over and over, each time moved on by a pixel: the cache knows none of them."""
     depth = len(volume)
-    repeated = _picked(volume, [z % depth for z in range(count)])
+    picked = _picked(volume, [z % depth for z in range(count)])
     return replace(
-        repeated, read_section=lambda z: np.roll(repeated.read_section(z), z // depth, axis=1)
+        picked, read_section=lambda z: np.roll(picked.read_section(z), z // depth, axis=1)
     )
 
 

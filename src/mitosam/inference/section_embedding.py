@@ -83,17 +83,32 @@ def embedding_part(
     """A window, in cells, of a section's embedding; only the tiles it lies in are read."""
     windows = embedding_windows(shape_yx, tile_px)
     owner = _owners(shape_yx, windows, tile_px)[_slices(wanted)]
-    part: np.ndarray | None = None
+    part: Tensor | None = None
     for number in np.unique(owner):
         window = windows[number]
         tile = _on_grid(torch.as_tensor(read_tile(window)).float(), tile_px)
         if part is None:
-            part = np.empty((len(tile), wanted.height, wanted.width), np.float32)
-        rows, columns = np.nonzero(owner == number)
+            part = torch.empty(len(tile), wanted.height, wanted.width)
+        here = _seen(wanted, window, tile.shape[-1])
         y, x = wanted.y - window.y // STRIDE_PX, wanted.x - window.x // STRIDE_PX
-        part[:, rows, columns] = tile[:, rows + y, columns + x]
+        inside = tile[:, *_slices(Window(here.y + y, here.x + x, here.height, here.width))]
+        place = part[:, *_slices(here)]
+        # Indexing its cells one by one takes ten times as long.
+        torch.where(torch.from_numpy(owner[_slices(here)] == number), inside, place, out=place)
     assert part is not None, "a window holds at least one cell"
-    return part
+    return part.numpy()
+
+
+def _seen(wanted: Window, tile: Window, side: int) -> Window:
+    """The cells of a window that a tile of `side` cells sees, counted from the window's corner."""
+    (top, bottom), (left, right) = (
+        (max(0, start - first), min(length, start + side - first))
+        for first, length, start in (
+            (wanted.y, wanted.height, tile.y // STRIDE_PX),
+            (wanted.x, wanted.width, tile.x // STRIDE_PX),
+        )
+    )
+    return Window(top, left, bottom - top, right - left)
 
 
 @lru_cache(8)
@@ -128,9 +143,9 @@ def _slices(window: Window) -> tuple[slice, slice]:
     )
 
 
-def _on_grid(tile: torch.Tensor, tile_px: int) -> Float32[np.ndarray, "C t8 t8"]:
+def _on_grid(tile: Tensor, tile_px: int) -> Float32[Tensor, "C t8 t8"]:
     side = math.ceil(tile_px / STRIDE_PX)
     tile = tile.reshape(tile.shape[-3:]).cpu()
     if tile.shape[-1] != side:
         tile = F.interpolate(tile[None], (side, side), mode="bilinear")[0]
-    return np.asarray(tile.numpy())
+    return tile

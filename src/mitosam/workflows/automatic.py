@@ -109,7 +109,8 @@ class Segmenter:
             return lambda z: _as_bytes(self._grid(held(z)))
         head = self.head
         assert head is not None, "choose() refuses methods that need a head"
-        encode = _HeldTiles(self.encode)
+        # Only the decoder asks for a tile again.
+        encode = _HeldTiles(self.encode) if method == "prompted" else self.encode
 
         def of_head(z: int) -> Maps:
             stack = head.stack(held, z, num_sections)
