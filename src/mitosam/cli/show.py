@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
->>>>>>> seg_report
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -70,90 +68,6 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
     print_table(console, table)
 
 
-from typing import TYPE_CHECKING
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from mitosam.cli.screen import readable_bytes, readable_time
-from mitosam.data.splits import describe_sections
-from mitosam.embeddings import CacheEntry, CacheSettings, cache_folder
-
-if TYPE_CHECKING:
-    from mitosam.workflows.automatic_results import AutomaticScore
-    from mitosam.workflows.evaluate import Evaluation
-    from mitosam.workflows.finetune import FinetuneResult
-    from mitosam.workflows.measure import MeasureResult
-    from mitosam.workflows.plan import Plan
-    from mitosam.workflows.segment import SegmentResult
-
-
-def show_result(console: Console, result: FinetuneResult) -> None:
-    """The scores, the time it took, and where the report is."""
-    show_scores(console, result.evaluation)
-    if result.automatic:
-        show_automatic(console, result.automatic)
-        run = result.run.folder
-        print_line(console, f"next: mitosam segment VOLUME --model {run} --out segmented")
-    console.print(f"finished in {readable_time(result.seconds)}", highlight=False)
-    print_line(console, str(result.report.resolve()))
-
-
-def print_line(console: Console, text: str) -> None:
-    """A line that is never broken, so that paths and hashes can be copied."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """A table, as wide as it needs to be where no terminal limits it."""
-    wide = Console(file=console.file, width=NUM_COLUMNS_IN_FILES)
-    (console if console.is_terminal else wide).print(table)
-
-
-NUM_COLUMNS_IN_FILES = 160
-
-
-def show_scores(console: Console, evaluation: Evaluation) -> None:
-    """Mean Dice and IoU of every method over all patches."""
-    table = Table(title="mean over patches or objects, 95 % interval; prompts are from the truth")
-    for column in ("prompt", "method", "number", "Dice", "IoU"):
-        table.add_column(column, justify="right" if column in ("number", "Dice", "IoU") else "left")
-    for row in (row for row in evaluation.summary if row.group == "all"):
-        table.add_row(
-            row.protocol,
-            row.method,
-            str(row.count),
-            *(
-                f"{s.mean:.3f} ({s.interval.low:.3f} to {s.interval.high:.3f})"
-                for s in (row.dice, row.iou)
-            ),
-            style="bold" if row.method == "tuned" else None,
-        )
-    print_table(console, table)
-
-
-<<<<<<< HEAD
-def show_automatic(console: Console, scores: Sequence[AutomaticScore]) -> None:
-    """The scores of each method on each stretch of sections, in 2D and in 3D."""
-    table = Table(
-        title="found without prompts, never to be compared with scores under prompts",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    table.add_column("method", no_wrap=True)
-    for column in AUTOMATIC_COLUMNS:
-        table.add_column(column, justify="right")
-    for place, rows in groupby(sorted(scores, key=_place_of), key=_place_of):
-        if len({_place_of(score) for score in scores}) > 1:
-            table.add_section()
-            table.add_row(f"{place[0]}, {place[1] + 1} to {place[2]}", style="italic")
-        for row in rows:
-            table.add_row(row.method, *_automatic_cells(row))
-    print_table(console, table)
-    print_line(console, "no prompts were used; sections in 2D are means, 3D is of the whole stack")
-=======
 def show_automatic(console: Console, scores: Sequence[AutomaticScore]) -> None:
     """The scores of each method in 2D and in 3D, a table for each stretch of sections."""
     for score in {(score.volume, score.sections): score for score in scores}.values():
