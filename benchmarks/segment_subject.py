@@ -21,7 +21,6 @@ from benchmarks.subject import open_sources, repeated
 from mitosam import __version__
 from mitosam.data.intensity import Normalisation
 from mitosam.data.settings import DataSettings
-from mitosam.data.spacing import neighbour_offsets
 from mitosam.inference.instances import EIGHT, InstanceSettings
 from mitosam.inference.maps import boundary_of_labels
 from mitosam.io.volume import Volume
@@ -123,9 +122,9 @@ def write_model(path: Path) -> None:
 
 
 def head_shape(embedding_channels: int) -> HeadShape:
-    """The default one for sections as far apart as pixels."""
+    """The default one."""
     return HeadShape(
-        section_offsets=neighbour_offsets(1.0),
+        section_offsets=(0,),
         embedding_channels=embedding_channels,
         width=HeadSettings().width,
         grey_mean=GREY_MEAN,
