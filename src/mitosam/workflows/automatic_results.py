@@ -71,6 +71,9 @@ def read_automatic(run: Run, progress: Progress = SILENT) -> list[AutomaticScore
 
     An empty list if it segmented nothing.
     """
+    records = sorted(records_of(run), key=lambda one: (one[1].part, one[1].sections))
+    if not records:
+        return []
     volumes = {part.volume.folder.name: part.volume for part in run.parts()}
 
     @lru_cache(1)  # the methods of one slab follow each other
@@ -78,7 +81,6 @@ def read_automatic(run: Run, progress: Progress = SILENT) -> list[AutomaticScore
         return true_instances(volumes[part], range(start, stop))
 
     found = []
-    records = sorted(records_of(run), key=lambda one: (one[1].part, one[1].sections))
     for folder, record in progress.track(records, "scoring without prompts", unit="method"):
         volume = volumes[record.part]
         scores = score_automatic(
