@@ -28,5 +28,5 @@ def test_each_command_has_a_function_of_its_name(command):
 
 
 def test_a_name_that_is_not_offered_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'segment'"):
-        _ = mitosam.segment
+    with pytest.raises(AttributeError, match="no attribute 'segment_all'"):
+        _ = mitosam.segment_all
