@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -23,3 +25,14 @@ def embeddings_go_to_a_folder_of_the_tests(tmp_path_factory):
 def one_thread():
     """Small tensors wait longer for a second thread than they would compute alone."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Reading back in the same system shows nothing of a flush; each one waits for a busy disk.
+
+    Commands that tests start, and kill, in a process of their own do flush.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield

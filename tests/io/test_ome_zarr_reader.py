@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
@@ -219,6 +219,7 @@ def test_pixels_outside_of_the_folder_are_not_read(tmp_path):
         open_volume(folder)
 
 
+@settings(max_examples=40)  # each writes files
 @given(data=st.data())
 def test_damaged_metadata_end_in_one_line(tmp_path_factory, data):
     folder = image(tmp_path_factory.mktemp("z") / "a.zarr", axes("zyx"), STACK[:, :4, :5])

@@ -58,7 +58,7 @@ def small_levels(monkeypatch):
     monkeypatch.setattr(ome_zarr_pyramid, "LARGEST_SIDE_PX", 8)
 
 
-@settings(max_examples=40)  # each writes and flushes files
+@settings(max_examples=20)  # each writes files
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 20)),
     dtype=st.sampled_from(["u1", "u2", "u4", "i4", "u8", "f4"]),

@@ -21,7 +21,20 @@ from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path
 
 SECTIONS_PER_BLOCK = 16
+BLOCK_PX = 1 << 24
+"""Pixels of a block from which it holds fewer sections; each takes about 20 bytes of memory."""
+MAPPED_BLOCKS = 8
+"""Files that are mapped at once: a block and those that a median reaches into."""
 Maps = UInt8[np.ndarray, "2 height width"]
+
+
+def sections_per_block(shape_yx: tuple[int, int]) -> int:
+    """How many sections of this size a block holds, so that memory has a bound.
+
+    >>> sections_per_block((768, 1024)), sections_per_block((4096, 4096))
+    (16, 1)
+    """
+    return max(1, min(SECTIONS_PER_BLOCK, BLOCK_PX // (shape_yx[0] * shape_yx[1])))
 
 
 class MapStore:
@@ -110,13 +123,14 @@ class MapStore:
         first, last = np.full(count, self.num_sections), np.full(count, -1)
         tracked = progress.track(self.blocks, "connecting instances", unit="block")
         for block, number in zip(tracked, numbers, strict=True):
-            labels = number[np.asarray(self._read(self._grown(block)))]
-            self._write(self._grown(block), labels)
+            labels = np.asarray(self._read(self._grown(block)))
             for z, section in zip(block, labels, strict=True):
-                there, px = np.unique(section, return_counts=True)
-                sizes[there] += px
+                px = np.bincount(section.ravel(), minlength=len(number))
+                there = number[px > 0]
+                np.add.at(sizes, number, px)
                 first[there] = np.minimum(first[there], z)
                 last[there] = z
+            self._write(self._grown(block), number[labels])
         return sizes, first, last
 
     def _block_of(self, z: int) -> range:
@@ -130,7 +144,7 @@ class MapStore:
 
     def _read(self, path: Path, index: int | None = None) -> np.ndarray:
         if path not in self._opened:
-            while len(self._opened) > 3:  # a block and its neighbours
+            while len(self._opened) >= MAPPED_BLOCKS:
                 self._opened.pop(next(iter(self._opened)))
             self._opened[path] = np.load(path, mmap_mode="r", allow_pickle=False)
         array = self._opened[path]
@@ -139,7 +153,10 @@ class MapStore:
     def _write(self, path: Path, array: np.ndarray) -> None:
         self._opened.pop(path, None)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, array)
+            # Not np.save: on a full disk its error has no number.
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(array).data)
 
 
 def _grown(labels: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
