@@ -21,7 +21,7 @@ from rich.console import Console
 
 from mitosam.cli.screen import ScreenProgress, show_logs
 from mitosam.data.phantom import make_phantom
-from mitosam.errors import InputNotFoundError, MitosamError
+from mitosam.errors import InputNotFoundError, MitosamError, SettingsError
 from mitosam.io.write import write_stack_tiff
 from mitosam.workflows.runs import Run
 from results_experiments import Data, Experiment, Tune, experiments
@@ -108,6 +108,24 @@ def run_all(plan: list[Experiment], runs: Path, docs: Path, console: Console) ->
     write_pages(docs, finished(plan, runs), [one.name for one in plan])
 
 
+def chosen(plan: list[Experiment], only: str | None) -> list[Experiment]:
+    """The experiments named, in the plan's order; all of them if none is named.
+
+    Raises
+    ------
+    SettingsError
+        One of the names is none.
+    """
+    names = set((only or "").split(",")) - {""}
+    unknown = names - {one.name for one in plan}
+    if unknown:
+        raise SettingsError(
+            f"--only must name experiments ({', '.join(one.name for one in plan)}), "
+            f"got {sorted(unknown)[0]!r}"
+        )
+    return [one for one in plan if not names or one.name in names]
+
+
 def is_finished(folder: Path) -> bool:
     """Whether the report, which is written last, is there."""
     return (folder / "report.html").exists()
@@ -127,6 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", nargs="?", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--quick", action="store_true", help="try it on made-up data")
+    parser.add_argument("--only", help="names of experiments, as sbem-default,curve-4")
     options = parser.parse_args()
     console = Console(stderr=True)
     show_logs(console, verbose=False)
@@ -139,7 +158,7 @@ def main() -> None:
         else:
             runs, docs = ROOT / "runs" / "results", ROOT / "docs" / "results"
             plan = experiments(*real_data(options.data), CURVE_SECTIONS, POOL)
-        run_all(plan, runs, docs, console)
+        run_all(chosen(plan, options.only), runs, docs, console)
     except MitosamError as error:
         console.print(f"error: {error}", markup=False, soft_wrap=True, highlight=False)
         sys.exit(2)

@@ -10,6 +10,7 @@ from pathlib import Path
 from mitosam.config import override_settings, resolve_settings
 from mitosam.progress import Progress
 from mitosam.workflows.evaluate import evaluate
+from mitosam.workflows.evaluate_automatic import evaluate_automatic
 from mitosam.workflows.finetune import finetune
 from mitosam.workflows.prepare import Sources
 from mitosam.workflows.report import report
@@ -122,6 +123,8 @@ class Transfer:
         run = transfer(
             model, files.images, files.masks, folder, sections=sections, progress=progress
         )
+        if run.settings.head.enabled:
+            evaluate_automatic(run, progress=progress)
         score(run, progress)
 
     def command(self) -> str:
