@@ -123,10 +123,11 @@ def write_model(path: Path) -> None:
 
 def head_shape(embedding_channels: int) -> HeadShape:
     """The default one."""
+    settings = HeadSettings()
     return HeadShape(
-        section_offsets=(0,),
+        section_offsets=tuple(sorted({0, *settings.neighbours})),
         embedding_channels=embedding_channels,
-        width=HeadSettings().width,
+        width=settings.width,
         grey_mean=GREY_MEAN,
         grey_std=GREY_STD,
     )

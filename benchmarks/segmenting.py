@@ -112,7 +112,7 @@ def _replaced(owner: object, name: str, new: Callable[..., Any]) -> Iterator[Non
 def _rival(segmenter: Segmenter) -> PixelModel:
     """The U-Net with random weights, on one section without an embedding, as in `rival_model`."""
     torch.manual_seed(0)
-    shape = head_shape(0).model_copy(update={"section_offsets": (0,)})
+    shape = head_shape(0).of_pixels_alone()
     network = UNet(shape).to(segmenter.sam.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return PixelModel(network=network, shape=shape, precision=segmenter.sam.precision)
 
