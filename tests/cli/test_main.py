@@ -29,7 +29,7 @@ def test_the_stages_of_a_run_one_by_one(tmp_path, mitosam, sources, base_model, 
     assert (done.code, done.out.strip()) == (0, str(run))
     assert "paired 4 sections by order" in done.err
     done = mitosam("train", run)
-    assert (done.code, done.out.split(",")[0]) == (0, "8 steps")
+    assert (done.code, done.out.split(",")[0]) == (0, "mask decoder: 8 steps")
     assert "training: 8 steps done" in done.err
     done = mitosam("evaluate", run)
     assert done.code == 0
