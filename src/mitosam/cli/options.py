@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 Images = Annotated[
     Path,
-    typer.Argument(help="EM images: a TIFF stack, a single image, or a folder of sections."),
+    typer.Argument(help="EM images: a TIFF stack, OME-Zarr, an image, or a folder of sections."),
 ]
 Masks = Annotated[
     Path,
-    typer.Argument(help="Masks of the same sections: 0 is background; 1, 255 or ids are objects."),
+    typer.Argument(
+        help="Masks of the same sections, also OME-Zarr: 0 is background; 1, 255 or ids are "
+        "objects."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the new run.")]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.")]

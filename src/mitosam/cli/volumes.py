@@ -14,7 +14,8 @@ from mitosam.cli.main import app, output, progress
 @app.command()
 def measure(
     labels: Annotated[
-        Path, typer.Argument(help="Label volume (ids, or binary masks): a stack, image or folder.")
+        Path,
+        typer.Argument(help="Labels (ids, or binary masks): a stack, OME-Zarr, image or folder."),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write, or a .csv; others go beside it.")
