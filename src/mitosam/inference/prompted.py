@@ -92,13 +92,14 @@ def segment_candidates(
     *,
     tile_px: int,
     encode: Encode | None = None,
+    tiles: Sequence[Window] | None = None,
     progress: Progress = SILENT,
 ) -> FoundInstances:
     """Instances and maps, from each candidate's prompt and the decoder's answer to it.
 
     A candidate is decoded on the tile of `tile_px` in which its padded box lies most centrally;
     one larger than a tile on the whole section. `encode` may take embeddings from a cache; each
-    tile is asked for once. An answer counts inside its padded box, and beyond it where its mask
+    tile is asked for once. `tiles` are those that are encoded anyway, and preferred. An answer counts inside its padded box, and beyond it where its mask
     goes. What `settings.fuse` makes of the instances, and of the foreground:
 
     - "replace": the decoder's masks; its probability where an answer counts, 0 elsewhere.
@@ -123,8 +124,9 @@ def segment_candidates(
         raise SettingsError(f"tile_px must be at least 1, got {tile_px}")
     listed = list(_list_candidates(candidates.labels, settings))
     answers: list[_Answer] = []
-    tiles = by_window(choose_windows(_box_prompts(listed), shape_yx, tile_px)).items()
-    for window, indices in progress.track(tiles, "asking the decoder", unit="tile"):
+    windows = choose_windows(_box_prompts(listed), shape_yx, tile_px, tiles)
+    asked = by_window(windows).items()
+    for window, indices in progress.track(asked, "asking the decoder", unit="tile"):
         tile = encode_tile(model, grey, window, encode)
         answers += _ask(model, tile, [listed[index] for index in indices], settings)
     return _fuse(candidates, answers, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,9 +122,18 @@ def encode_tile(
     )
 
 
-def choose_windows(prompts: Prompts, shape_yx: tuple[int, int], tile_px: int) -> list[Window]:
-    """The square window on which each prompt is decoded."""
-    tiles = overlapping_tiles(shape_yx, tile_px, step_px=max(1, tile_px // 2))
+def choose_windows(
+    prompts: Prompts,
+    shape_yx: tuple[int, int],
+    tile_px: int,
+    tiles: Sequence[Window] | None = None,
+) -> list[Window]:
+    """The square window on which each prompt is decoded.
+
+    It is one of `tiles`, by default half a tile apart, that holds the prompt; where none does, a
+    tile round it.
+    """
+    tiles = tiles or overlapping_tiles(shape_yx, tile_px)
     longest = max(shape_yx)
     whole = Window(0, 0, longest, longest)
     windows = []

@@ -21,7 +21,7 @@ from mitosam.inference.instances import InstanceSettings, label_maps
 from mitosam.inference.maps import SectionMaps
 from mitosam.inference.point_grid import segment_by_grid
 from mitosam.inference.prompted import Candidates, segment_candidates
-from mitosam.inference.section_embedding import section_embedding
+from mitosam.inference.section_embedding import embedding_windows, section_embedding
 from mitosam.inference.settings import PointGridSettings, PromptedSettings
 from mitosam.inference.tiles import Encode
 from mitosam.models.sam import Sam
@@ -30,7 +30,7 @@ Method = Literal["head", "prompted", "grid"]
 METHODS: tuple[Method, ...] = ("head", "prompted", "grid")
 """The prompt-free head; its instances asked of the mask decoder; SAM's grid of points."""
 SECTIONS_HELD = 12
-TILES_HELD = 24
+TILES_HELD = 64  # 4 MB each
 Embedding = Float[np.ndarray, "C h w"] | Float[Tensor, "C h w"]
 ReadSection = Callable[[int], UInt8[np.ndarray, "height width"]]
 Maps = UInt8[np.ndarray, "2 height width"]
@@ -136,7 +136,13 @@ class Segmenter:
             labels=labels.astype(np.int64), foreground=maps[0].astype(np.float32) / 255
         )
         found = segment_candidates(
-            self.sam, section, candidates, PromptedSettings(), tile_px=self.tile_px, encode=encode
+            self.sam,
+            section,
+            candidates,
+            PromptedSettings(),
+            tile_px=self.tile_px,
+            encode=encode,
+            tiles=embedding_windows((section.shape[0], section.shape[1]), self.tile_px),
         )
         refined = _as_bytes(found.maps)
         # What parts two instances is the head's to say where the decoder says nothing of it.
