@@ -133,7 +133,7 @@ def choose_windows(
     It is one of `tiles`, by default half a tile apart, that holds the prompt; where none does, a
     tile round it.
     """
-    tiles = tiles or overlapping_tiles(shape_yx, tile_px)
+    tiles = tiles or overlapping_tiles(shape_yx, tile_px, step_px=max(1, tile_px // 2))
     longest = max(shape_yx)
     whole = Window(0, 0, longest, longest)
     windows = []
