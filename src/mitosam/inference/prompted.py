@@ -100,7 +100,8 @@ def segment_candidates(
     A candidate is decoded on the tile of `tile_px` in which its padded box lies most centrally;
     one larger than a tile on the whole section. `encode` may take embeddings from a cache; each
     tile is asked for once. `tiles` are those that are encoded anyway, and preferred. An answer
-    counts inside its padded box, and beyond it where its mask goes. What `settings.fuse` makes of the instances, and of the foreground:
+    counts inside its padded box, and beyond it where its mask goes. What `settings.fuse` makes of
+    the instances, and of the foreground:
 
     - "replace": the decoder's masks; its probability where an answer counts, 0 elsewhere.
     - "average": those pixels of candidate or mask where the mean of the head's and the decoder's
