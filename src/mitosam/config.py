@@ -17,6 +17,7 @@ from mitosam.data.splits import SplitSettings
 from mitosam.embeddings import CacheSettings
 from mitosam.errors import InputNotFoundError, SettingsError
 from mitosam.evaluation.settings import EvaluationSettings
+from mitosam.inference.settings import PointGridSettings, PromptedSettings
 from mitosam.models.settings import ModelSettings
 from mitosam.training.head_settings import HeadSettings
 from mitosam.training.settings import TrainingSettings
@@ -41,6 +42,10 @@ class RunSettings(BaseModel):
     """How the model is taught."""
     head: HeadSettings = HeadSettings()
     """How the prompt-free head is taught."""
+    prompted: PromptedSettings = PromptedSettings()
+    """How the head's finds are asked of the mask decoder, by method "prompted"."""
+    grid: PointGridSettings = PointGridSettings()
+    """How a grid of points is asked of the mask decoder, by method "grid"."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How it is scored."""
     cache: CacheSettings = CacheSettings()

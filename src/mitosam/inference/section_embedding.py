@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,13 +19,13 @@ Embedding = Float[np.ndarray, "C h w"] | Float[Tensor, "C h w"]
 STRIDE_PX = 8
 """Section pixels to one cell of the result, whatever the tile's own grid."""
 OVERLAP = 0.25
-"""Least share of a tile's side that its neighbour sees too."""
+"""Least share of a tile's side that its neighbour sees too, before corners are rounded."""
 
 
 def embedding_windows(shape_yx: tuple[int, int], tile_px: int) -> list[Window]:
-    """Tiles that cover a section and overlap by at least a quarter, evenly spaced.
+    """Tiles that cover a section and overlap by a quarter or, as corners are rounded, little less.
 
-    Their corners lie on the grid of the result.
+    They are evenly spaced, and their corners lie on the grid of the result.
     """
     ys, xs = (_starts(length, tile_px) for length in shape_yx)
     return [Window(y, x, tile_px, tile_px) for y in ys for x in xs]
@@ -81,71 +81,62 @@ def embedding_part(
     tile_px: int,
 ) -> Float32[np.ndarray, "C h w"]:
     """A window, in cells, of a section's embedding; only the tiles it lies in are read."""
-    windows = embedding_windows(shape_yx, tile_px)
-    owner = _owners(shape_yx, windows, tile_px)[_slices(wanted)]
-    part: Tensor | None = None
-    for number in np.unique(owner):
-        window = windows[number]
+    rows, columns = (_owned_cells(length, tile_px) for length in shape_yx)
+    part: np.ndarray | None = None
+    for window in embedding_windows(shape_yx, tile_px):
+        taken = _common(rows[window.y], columns[window.x], wanted)
+        if taken is None:
+            continue
         tile = _on_grid(torch.as_tensor(read_tile(window)).float(), tile_px)
         if part is None:
-            part = torch.empty(len(tile), wanted.height, wanted.width)
-        here = _seen(wanted, window, tile.shape[-1])
-        y, x = wanted.y - window.y // STRIDE_PX, wanted.x - window.x // STRIDE_PX
-        inside = tile[:, *_slices(Window(here.y + y, here.x + x, here.height, here.width))]
-        place = part[:, *_slices(here)]
-        # Indexing its cells one by one takes ten times as long.
-        torch.where(torch.from_numpy(owner[_slices(here)] == number), inside, place, out=place)
+            part = np.empty((len(tile), wanted.height, wanted.width), np.float32)
+        corner = (window.y // STRIDE_PX, window.x // STRIDE_PX)
+        part[:, *_moved(taken, (wanted.y, wanted.x))] = tile[:, *_moved(taken, corner)]
     assert part is not None, "a window holds at least one cell"
-    return part.numpy()
+    return part
 
 
-def _seen(wanted: Window, tile: Window, side: int) -> Window:
-    """The cells of a window that a tile of `side` cells sees, counted from the window's corner."""
-    (top, bottom), (left, right) = (
-        (max(0, start - first), min(length, start + side - first))
-        for first, length, start in (
-            (wanted.y, wanted.height, tile.y // STRIDE_PX),
-            (wanted.x, wanted.width, tile.x // STRIDE_PX),
-        )
+Cells = tuple[slice, slice]
+
+
+def _common(rows: slice, columns: slice, wanted: Window) -> Cells | None:
+    """The cells of a section that lie in a tile's part of it and in the window."""
+    y = slice(max(rows.start, wanted.y), min(rows.stop, wanted.y + wanted.height))
+    x = slice(max(columns.start, wanted.x), min(columns.stop, wanted.x + wanted.width))
+    return (y, x) if y.start < y.stop and x.start < x.stop else None
+
+
+def _moved(cells: Cells, origin: tuple[int, int]) -> Cells:
+    """The same cells counted from another corner."""
+    y, x = (
+        slice(part.start - first, part.stop - first)
+        for part, first in zip(cells, origin, strict=True)
     )
-    return Window(top, left, bottom - top, right - left)
+    return y, x
 
 
-@lru_cache(8)
-def _owned(
-    shape_yx: tuple[int, int], windows: tuple[Window, ...], tile_px: int
-) -> Int[np.ndarray, "h8 w8"]:
-    """The tile in which each cell lies most centrally, the first of several."""
-    cells = cells_of(shape_yx)
-    depth, owner = np.full(cells, -1.0, np.float32), np.zeros(cells, int)
+def _owned_cells(length: int, tile_px: int) -> dict[int, slice]:
+    """Which cells along one axis are taken from the tile that starts at a pixel.
+
+    Neighbouring tiles part in the middle of their overlap.
+    """
+    starts = _starts(length, tile_px)
     side = math.ceil(tile_px / STRIDE_PX)
-    rim = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
-    for number, window in enumerate(windows):
-        y, x = window.y // STRIDE_PX, window.x // STRIDE_PX
-        place = (slice(y, min(y + side, cells[0])), slice(x, min(x + side, cells[1])))
-        here = np.minimum.outer(rim, rim)[: place[0].stop - y, : place[1].stop - x]
-        deeper = here > depth[place]
-        depth[place][deeper] = here[deeper]
-        owner[place][deeper] = number
-    return owner
+    cuts = [(a // STRIDE_PX + side + b // STRIDE_PX) // 2 for a, b in pairwise(starts)]
+    edges = pairwise([0, *cuts, math.ceil(length / STRIDE_PX)])
+    return {start: slice(*edge) for start, edge in zip(starts, edges, strict=True)}
 
 
-def _owners(
-    shape_yx: tuple[int, int], windows: list[Window], tile_px: int
-) -> Int[np.ndarray, "h8 w8"]:
-    return _owned(shape_yx, tuple(windows), tile_px)
+def _on_grid(tile: torch.Tensor, tile_px: int) -> Float32[np.ndarray, "C t8 t8"]:
+    """The tile's embedding at the middles of the result's cells, of which the last may reach out.
 
-
-def _slices(window: Window) -> tuple[slice, slice]:
-    return (
-        slice(window.y, window.y + window.height),
-        slice(window.x, window.x + window.width),
-    )
-
-
-def _on_grid(tile: Tensor, tile_px: int) -> Float32[Tensor, "C t8 t8"]:
+    Cells beyond the tile's own last ones hold what those hold.
+    """
     side = math.ceil(tile_px / STRIDE_PX)
     tile = tile.reshape(tile.shape[-3:]).cpu()
-    if tile.shape[-1] != side:
-        tile = F.interpolate(tile[None], (side, side), mode="bilinear")[0]
-    return tile
+    if tile.shape[-1] * STRIDE_PX != tile_px:
+        middles = (torch.arange(side) + 0.5) * (2 * STRIDE_PX / tile_px) - 1
+        ys, xs = torch.meshgrid(middles, middles, indexing="ij")
+        places = torch.stack([xs, ys], dim=-1)[None]
+        tile = F.grid_sample(tile[None], places, padding_mode="border", align_corners=False)[0]
+    return np.asarray(tile.numpy())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -76,6 +76,8 @@ class Segmenter:
     encode: Encode
     head: PixelModel | None
     info: AutomaticInfo
+    prompted: PromptedSettings = field(default_factory=PromptedSettings)
+    grid: PointGridSettings = field(default_factory=PointGridSettings)
 
     def choose(self, method: Method | Literal["auto"]) -> Method:
         """The method that was asked for, or what validation preferred.
@@ -94,6 +96,11 @@ class Segmenter:
                 "train one with `mitosam finetune`, or take --method grid"
             )
         return chosen
+
+    def settings_of(self, method: Method) -> dict[str, Any]:
+        """What the method was told, but for its thresholds."""
+        told = {"prompted": self.prompted, "grid": self.grid}.get(method)
+        return told.model_dump(mode="json") if told else {}
 
     def with_info(self, info: AutomaticInfo) -> Segmenter:
         """The same with other thresholds."""
@@ -139,7 +146,7 @@ class Segmenter:
             self.sam,
             section,
             candidates,
-            PromptedSettings(),
+            self.prompted,
             tile_px=self.tile_px,
             encode=encode,
             tiles=embedding_windows((section.shape[0], section.shape[1]), self.tile_px),
@@ -151,7 +158,7 @@ class Segmenter:
 
     def _grid(self, section: UInt8[np.ndarray, "height width"]) -> SectionMaps:
         found = segment_by_grid(
-            self.sam, section, PointGridSettings(), tile_px=self.tile_px, encode=self.encode
+            self.sam, section, self.grid, tile_px=self.tile_px, encode=self.encode
         )
         return found.maps
 

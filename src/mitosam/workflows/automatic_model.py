@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from pydantic import BaseModel
 
+from mitosam.config import RunSettings, validate_settings
 from mitosam.geometry import ModelFrame
 from mitosam.inference.head_maps import PixelModel
 from mitosam.inference.tiles import Encode
@@ -19,18 +23,36 @@ from mitosam.workflows.models import LoadedModel
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tuned_model import UsableModel, tuned_weights
 
+Section = TypeVar("Section", bound=BaseModel)
 
-def segmenter_of(usable: UsableModel, model: Path | str) -> Segmenter:
-    """The automatic methods of a model; each tile is encoded when it is asked for, and not kept."""
+
+def segmenter_of(usable: UsableModel, model: Path | str, settings: RunSettings) -> Segmenter:
+    """The automatic methods of a model; each tile is encoded when it is asked for, and not kept.
+
+    What `settings` do not name of the methods is as it was when the model's thresholds were chosen.
+    """
     weights = tuned_weights(Path(model))
     head = load_head(weights) if weights else None
+    trained = _trained_settings(usable)
     return Segmenter(
         sam=usable.sam,
         tile_px=usable.tile_px,
         encode=encode_with(usable.sam),
         head=None if head is None else pixel_model(head, usable.sam),
         info=AutomaticInfo.parse(usable.info.automatic_json if usable.info else ""),
+        prompted=_named_over(trained.prompted, settings.prompted),
+        grid=_named_over(trained.grid, settings.grid),
     )
+
+
+def _trained_settings(usable: UsableModel) -> RunSettings:
+    """The settings of a tuned model's training; of a base model, the defaults."""
+    return validate_settings(tomllib.loads(usable.info.settings_toml) if usable.info else {})
+
+
+def _named_over(trained: Section, settings: Section) -> Section:
+    """What training used, but for what was named."""
+    return trained.model_copy(update=settings.model_dump(include=settings.model_fields_set))
 
 
 def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
@@ -43,6 +65,8 @@ def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
         encode=encode_cached(model),
         head=None if head is None else pixel_model(head, model.sam),
         info=AutomaticInfo.parse(info.automatic_json),
+        prompted=run.settings.prompted,
+        grid=run.settings.grid,
     )
 
 

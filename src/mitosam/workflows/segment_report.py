@@ -82,19 +82,23 @@ def write_segment_report(
     progress: Progress = SILENT,
 ) -> Path:
     """The page: numbers, a turntable, previews, distributions, and how it was made."""
+    from mitosam.reporting.colours import instance_colours
     from mitosam.reporting.outlines import choose_sections, draw_preview
     from mitosam.reporting.segmentation import SegmentationContent, write_segmentation_page
     from mitosam.reporting.turntable import render_turntable
 
     progress.say("drawing the report")
     size = facts["voxel_size_nm"]
-    turntable = render_turntable(labels.shape_zyx, labels.section, voxel_size_nm=size)
+    turntable = None
+    if len(labels) > 1:
+        turntable = render_turntable(labels.shape_zyx, labels.section, voxel_size_nm=size)
+    colours = turntable.colours if turntable else instance_colours([row.instance for row in rows])
     pixel_nm = size[2] if size and math.isclose(size[1], size[2]) else None
     previews = [
         draw_preview(
             read(z),
             labels.section(z),
-            turntable.colours,
+            colours,
             title=f"Section {z + 1}",
             pixel_nm=pixel_nm,
         )
@@ -112,7 +116,7 @@ def write_segment_report(
         seconds=list(facts["seconds"].items()),
         messages=_messages(facts),
         previews=previews,
-        turntable=turntable if len(labels) > 1 else None,
+        turntable=turntable,
         provenance=[
             (name.replace("_", " "), str(facts[name]))
             for name in ("base_model", "precision", "segmented", "mitosam_version")
@@ -143,8 +147,8 @@ def _row(row: InstanceRow, *, calibrated: bool) -> PageRow:
 
 
 def _settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    chosen = facts["instances"]
-    rows = [(name.replace("_", " "), f"{value:g}") for name, value in chosen.items()]
+    rows = [(name.replace("_", " "), f"{value:g}") for name, value in facts["instances"].items()]
+    rows += [(n.replace("_", " "), str(value)) for n, value in facts["method_settings"].items()]
     for method, score in facts["validation_scores"].items():
         rows.append((f"mSA on validation sections, {method}", f"{score:.3f}"))
     return rows
