@@ -39,6 +39,10 @@ class InstanceSettings(BaseModel):
     core of any other has at least an eighth of this."""
     min_volume_voxels: int = Field(default=200, ge=1)
     """Smallest instance."""
+    min_confidence: float = Field(default=0, ge=0, le=1)
+    """Foreground that at least half of an instance must have; what is found falsely seldom does."""
+    min_whole_voxels: int = Field(default=0, ge=0)
+    """Smallest instance that no face of the volume cuts; of others only a part is seen."""
     min_sections: int = Field(default=1, ge=1)
     """Fewest sections an instance must span, unless it touches the first or the last one."""
 
@@ -193,23 +197,53 @@ def median_of_sections(
     return ranked[middle]
 
 
-def kept_instances(
-    sizes: Int[np.ndarray, " ids"],
-    first: Int[np.ndarray, " ids"],
-    last: Int[np.ndarray, " ids"],
-    num_sections: int,
-    settings: InstanceSettings,
-) -> Int[np.ndarray, " ids"]:
-    """New numbers from 1 for the instances that are large enough, 0 for the others.
+def is_sure(
+    foreground: UInt8[np.ndarray, "height width"], settings: InstanceSettings
+) -> Bool[np.ndarray, "height width"]:
+    """Where the foreground is as high as half of an instance must be."""
+    return foreground >= 255 * settings.min_confidence
 
-    `sizes`, `first` and `last` section are by id, from 0; the background's are not looked at.
-    """
-    spans = last - first + 1
-    at_end = (first == 0) | (last == num_sections - 1)
-    long_enough = (spans >= min(settings.min_sections, num_sections)) | at_end
-    kept = (sizes >= settings.min_volume_voxels) & long_enough
-    kept[:1] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
+
+class Extents:
+    """How large each instance is and how far it reaches, section by section; ids count from 0."""
+
+    def __init__(self, num_ids: int, num_sections: int) -> None:
+        self._num_sections = num_sections
+        self.sizes = np.zeros(num_ids, np.int64)
+        self.first = np.full(num_ids, num_sections)
+        self.last = np.full(num_ids, -1)
+        self._sure = np.zeros(num_ids, np.int64)
+        self._at_edge = np.zeros(num_ids, bool)
+
+    def add(
+        self,
+        z: int,
+        section: Int[np.ndarray, "height width"],
+        number: Int[np.ndarray, " labels"],
+        sure: Bool[np.ndarray, "height width"],
+    ) -> None:
+        """Take in a section whose label `i` stands for the id `number[i]`, and where it is sure."""
+        px = np.bincount(section.ravel(), minlength=len(number))
+        there = number[px > 0]
+        np.add.at(self.sizes, number, px)
+        np.add.at(self._sure, number, np.bincount(section[sure], minlength=len(number)))
+        self.first[there] = np.minimum(self.first[there], z)
+        self.last[there] = z
+        for edge in (section[0], section[-1], section[:, 0], section[:, -1]):
+            self._at_edge[number[edge]] = True
+
+    def keep(self, settings: InstanceSettings) -> Int[np.ndarray, " ids"]:
+        """New numbers from 1 for the instances that are large and sure enough, 0 for the others."""
+        spans = self.last - self.first + 1
+        at_end = (self.first == 0) | (self.last == self._num_sections - 1)
+        long_enough = (spans >= min(settings.min_sections, self._num_sections)) | at_end
+        # Of what a face of the volume cuts, only a part is seen.
+        cut = at_end | self._at_edge
+        whole = max(settings.min_whole_voxels, settings.min_volume_voxels)
+        kept = (self.sizes >= np.where(cut, settings.min_volume_voxels, whole)) & long_enough
+        kept &= 2 * self._sure >= self.sizes
+        kept[:1] = False
+        return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
 
 
 def label_maps(
@@ -222,9 +256,11 @@ def label_maps(
     labels = np.stack(
         [grow_section(core, mask) for core, (mask, _) in zip(block.labels, parts, strict=True)]
     )
-    sizes = np.bincount(labels.ravel(), minlength=block.num_cores + 1)
-    first, last = section_ranges(labels, len(sizes))
-    return kept_instances(sizes, first, last, len(labels), settings)[labels]
+    numbers = np.arange(block.num_cores + 1)
+    extents = Extents(len(numbers), len(labels))
+    for z, section in enumerate(labels):
+        extents.add(z, section, numbers, is_sure(filtered[z][0], settings))
+    return extents.keep(settings)[labels]
 
 
 def _windows(sections: Sequence[np.ndarray], radius: int) -> Iterator[list[np.ndarray]]:
@@ -232,16 +268,3 @@ def _windows(sections: Sequence[np.ndarray], radius: int) -> Iterator[list[np.nd
     last = len(sections) - 1
     for z in range(len(sections)):
         yield [sections[min(max(z + step, 0), last)] for step in range(-radius, radius + 1)]
-
-
-def section_ranges(
-    labels: Int[np.ndarray, "z height width"], num_ids: int
-) -> tuple[Int[np.ndarray, " ids"], Int[np.ndarray, " ids"]]:
-    """The first and the last section of each id; of an id that is nowhere, beyond the ends."""
-    first = np.full(num_ids, len(labels))
-    last = np.full(num_ids, -1)
-    for z, section in enumerate(labels):
-        there = np.unique(section)
-        first[there] = np.minimum(first[there], z)
-        last[there] = z
-    return first, last

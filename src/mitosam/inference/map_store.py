@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from mitosam.inference.instances import (
+    Extents,
     GlobalCores,
     InstanceSettings,
     connect_cores,
     grow_section,
-    kept_instances,
+    is_sure,
     median_of_sections,
     section_cores,
 )
@@ -81,8 +82,7 @@ class MapStore:
     ) -> Iterator[Int[np.ndarray, "height width"]]:
         """The sections' instances, one after the other, numbered through the stack from 1."""
         cores = self._connect(settings, progress)
-        sizes, first, last = self._grow(cores, progress)
-        final = kept_instances(sizes, first, last, self.num_sections, settings)
+        final = self._grow(cores, settings, progress).keep(settings)
         for block in self.blocks:
             for z in block:
                 yield final[self._read(self._grown(block), z % self._size)]
@@ -113,25 +113,19 @@ class MapStore:
         radius = settings.z_radius
         return section_cores(self._median(z, 0, radius), self._median(z, 1, radius), settings)
 
-    def _grow(
-        self, cores: GlobalCores, progress: Progress
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Give the grown cores their numbers in the whole stack; each one's size and extent."""
+    def _grow(self, cores: GlobalCores, settings: InstanceSettings, progress: Progress) -> Extents:
+        """Give the grown cores their numbers in the whole stack; how far each one reaches."""
         numbers = cores.resolve()
         count = 1 + max((int(block.max()) for block in numbers), default=0)
-        sizes = np.zeros(count, np.int64)
-        first, last = np.full(count, self.num_sections), np.full(count, -1)
+        extents = Extents(count, self.num_sections)
         tracked = progress.track(self.blocks, "connecting instances", unit="block")
         for block, number in zip(tracked, numbers, strict=True):
             labels = np.asarray(self._read(self._grown(block)))
             for z, section in zip(block, labels, strict=True):
-                px = np.bincount(section.ravel(), minlength=len(number))
-                there = number[px > 0]
-                np.add.at(sizes, number, px)
-                first[there] = np.minimum(first[there], z)
-                last[there] = z
+                foreground = self.foreground(z, settings.z_radius)
+                extents.add(z, section, number, is_sure(foreground, settings))
             self._write(self._grown(block), number[labels])
-        return sizes, first, last
+        return extents
 
     def _block_of(self, z: int) -> range:
         return self.blocks[z // self._size]

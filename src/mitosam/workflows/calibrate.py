@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mitosam.evaluation.sections import score_sections
@@ -23,7 +25,11 @@ from mitosam.workflows.truth import runs_of, smallest_sizes, true_instances
 
 log = logging.getLogger(__name__)
 
-BOUNDARY_THRESHOLDS = (0.3, 0.5, 0.7, 1.0)
+# One after the other; of values that are equally good the highest is taken.
+CANDIDATES = {
+    "boundary_threshold": (0.3, 0.5, 0.7, 1.0),
+    "min_confidence": (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+}
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.2, 0.8
 MAX_SECTIONS = 8
 CHOICE = "chosen.json"
@@ -128,31 +134,47 @@ def choose_settings(
     """The settings with the highest mean mSA of a section, and that score."""
     truth = true_instances(part.volume, sections)
     sizes = smallest_sizes(part.volume, part.split.train)
-    radius = z_radius(spacing_px(part), len(sections))
+    depth = part.volume.shape_zyx[0]
+    radius = z_radius(spacing_px(part), depth)
     best = best_threshold(store, truth, radius)
     threshold = float(np.clip(best.threshold / 255, LOWEST_THRESHOLD, HIGHEST_THRESHOLD))
-    scored = []
-    for boundary in BOUNDARY_THRESHOLDS:
-        settings = InstanceSettings(
-            foreground_threshold=threshold,
-            boundary_threshold=boundary,
-            z_radius=radius,
-            min_area_px=sizes.area_px,
-            min_volume_voxels=sizes.volume_voxels if len(sections) > 1 else sizes.area_px,
-            min_sections=2,
-        )
-        # The few validation sections hold slices of instances, so no volume is too small here.
-        here = settings.model_copy(update={"min_volume_voxels": sizes.area_px, "min_sections": 1})
-        labels = np.stack(list(store.label(here)))
-        scores = score_sections(labels, truth)
-        scored.append((float(np.mean([score.msa for score in scores])), boundary, settings))
-        log.info("boundary %.1f: mSA %.4f", boundary, scored[-1][0])
-    score, _, settings = max(scored, key=lambda one: one[:2])
-    progress.say(
-        f"validation chose foreground {threshold:.2f}, boundary {settings.boundary_threshold}"
-        f" (IoU {best.iou:.3f}, mSA {score:.3f})"
+    chosen = InstanceSettings(
+        foreground_threshold=threshold,
+        z_radius=radius,
+        min_area_px=sizes.area_px,
+        min_volume_voxels=sizes.volume_voxels if depth > 1 else sizes.area_px,
+        min_whole_voxels=sizes.whole_voxels if depth > 1 else 0,
+        min_sections=2,
     )
-    return settings, score
+    score = -math.inf
+    for name, values in CANDIDATES.items():
+        score, best_value = max(
+            (_validation_score(store, truth, chosen.model_copy(update={name: value})), value)
+            for value in values
+        )
+        chosen = chosen.model_copy(update={name: best_value})
+    progress.say(
+        f"validation chose foreground {threshold:.2f}, boundary {chosen.boundary_threshold}, "
+        f"confidence {chosen.min_confidence} (IoU {best.iou:.3f}, mSA {score:.3f})"
+    )
+    return chosen, score
+
+
+def _validation_score(
+    store: MapStore, truth: Int[np.ndarray, "n height width"], settings: InstanceSettings
+) -> float:
+    """The mean mSA of a section. The few sections hold slices of instances: none is too small."""
+    slices = settings.model_copy(
+        update={
+            "min_volume_voxels": settings.min_area_px,
+            "min_whole_voxels": 0,
+            "min_sections": 1,
+        }
+    )
+    labels = np.stack(list(store.label(slices)))
+    score = float(np.mean([one.msa for one in score_sections(labels, truth)]))
+    log.info("%s: mSA %.4f", settings, score)
+    return score
 
 
 def z_radius(spacing_px: float, num_sections: int) -> int:

@@ -167,7 +167,9 @@ def _suited(settings: InstanceSettings, volume: Volume) -> InstanceSettings:
     """The settings for this volume: an image of one section holds areas and no volumes."""
     if len(volume) > 1:
         return settings
-    return settings.model_copy(update={"min_volume_voxels": settings.min_area_px, "z_radius": 0})
+    return settings.model_copy(
+        update={"min_volume_voxels": settings.min_area_px, "min_whole_voxels": 0, "z_radius": 0}
+    )
 
 
 def _facts(

@@ -44,20 +44,36 @@ class TrueSizes:
     """How small true instances are, as far as the training sections tell."""
 
     area_px: int
+    """In one section."""
     volume_voxels: int
+    """Through the stack, those that its faces cut included."""
+    whole_voxels: int
+    """Through the stack, of those that no face cuts; 0 where there is none."""
 
 
 def smallest_sizes(volume: PreparedVolume, sections: Sequence[int]) -> TrueSizes:
-    """Half of what one in twenty instances stays below, in a section and through the stack.
-
-    Instances that are cut by the ends of the stack count as they are.
-    """
-    areas, volumes = [np.empty(0, int)], [np.empty(0, int)]
+    """Half of what one in twenty instances stays below."""
+    areas: list[np.ndarray] = []
+    volumes: list[np.ndarray] = []
+    whole: list[np.ndarray] = []
     for run in runs_of(sections):
         labels = true_instances(volume, run)
-        volumes.append(_counts(labels))
+        ids, counts = np.unique(labels, return_counts=True)
+        uncut = ~np.isin(ids, _at_faces(labels)) & (ids > 0)
+        volumes.append(counts[ids > 0])
+        whole.append(counts[uncut])
         areas += [_counts(section) for section in labels]
-    return TrueSizes(area_px=_half_of_small(areas), volume_voxels=_half_of_small(volumes))
+    return TrueSizes(
+        area_px=max(1, _half_of_small(areas)),
+        volume_voxels=max(1, _half_of_small(volumes)),
+        whole_voxels=_half_of_small(whole),
+    )
+
+
+def _at_faces(labels: Int[np.ndarray, "z y x"]) -> Int[np.ndarray, " ids"]:
+    """The ids that touch a face of the volume."""
+    faces = [np.unique(labels.take(end, axis)) for axis in range(3) for end in (0, -1)]
+    return np.unique(np.concatenate(faces))
 
 
 def _counts(labels: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, " ids"]:
@@ -65,6 +81,6 @@ def _counts(labels: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, " ids"]:
     return np.asarray(counts[ids > 0])
 
 
-def _half_of_small(sizes: list[np.ndarray]) -> int:
-    together = np.concatenate(sizes)
-    return max(1, int(np.quantile(together, 0.05) / 2)) if together.size else 1
+def _half_of_small(sizes: Sequence[np.ndarray]) -> int:
+    together = np.concatenate([np.empty(0, int), *sizes])
+    return int(np.quantile(together, 0.05) / 2) if together.size else 0
