@@ -46,10 +46,16 @@ def make_head(
 
 
 def write_tuned(
-    path: Path, base: Path, *, with_head: bool = True, seed: int = 3, normalisation=None
+    path: Path,
+    base: Path,
+    *,
+    with_head: bool = True,
+    seed: int = 3,
+    normalisation=None,
+    trained_with=(),
 ) -> Path:
     """`path`, written as training writes it, on the base model of a folder."""
-    settings = short_settings(base)
+    settings = short_settings(base, *trained_with)
     sam = load_model(str(base))
     info = TunedInfo(
         base_name=str(base),

@@ -14,8 +14,8 @@ from mitosam.evaluation.instances import score_instances
 from mitosam.inference.instances import (
     GlobalCores,
     InstanceSettings,
-    connect_cores,
     grow_section,
+    label_cores,
     label_maps,
     median_of_sections,
     section_cores,
@@ -41,8 +41,8 @@ def volume_with(*boxes, shape=(6, 20, 24)):
 def test_cores_connected_block_by_block_are_those_of_the_whole_stack(shape, seed, share, data):
     cores = np.random.default_rng(seed).random(shape) < share
     cuts = data.draw(st.sets(st.integers(1, max(shape[0] - 1, 1)))) - {shape[0]}
-    blocks = [connect_cores(part) for part in np.split(cores, sorted(cuts))]
-    together = GlobalCores()
+    blocks = [label_cores(part) for part in np.split(cores, sorted(cuts))]
+    together = GlobalCores(0)
     for block in blocks:
         together.add(block)
     numbers = together.resolve()
@@ -151,10 +151,11 @@ def test_instances_are_numbered_without_gaps_lie_in_the_foreground_and_are_large
 
 @given(maps=MAPS, chosen=SETTINGS)
 def test_where_no_boundary_parts_anything_instances_are_the_pieces_of_the_foreground(maps, chosen):
+    threshold = chosen.foreground_threshold
     chosen = KEEP_ALL.model_copy(
-        update={"boundary_threshold": 1, "foreground_threshold": chosen.foreground_threshold}
+        update={"boundary_threshold": 1, "foreground_threshold": threshold, "link_overlap": 0}
     )
-    expected, _ = ndimage.label(maps[:, 0] >= 255 * chosen.foreground_threshold, np.ones((3, 3, 3)))
+    expected, _ = ndimage.label(maps[:, 0] >= 255 * threshold, np.ones((3, 3, 3)))
     np.testing.assert_array_equal(label_maps(maps, chosen), expected)
 
 
@@ -174,9 +175,23 @@ def test_instances_that_touch_across_sections_only_are_one():
     np.testing.assert_array_equal(label_truth(truth), truth > 0)
 
 
-def test_cores_that_share_no_column_are_not_connected():
-    truth = volume_with((0, 3, 3, 9, 3, 9), (3, 6, 3, 9, 9, 15))
-    np.testing.assert_array_equal(label_truth(truth), truth)
+@pytest.mark.parametrize(
+    ("shared_px", "overlap", "num"),
+    [(0, 0, 1), (0, 0.01, 2), (2, 0.5, 2), (2, 0.4, 1), (3, 0.5, 1), (5, 1, 1), (4, 1, 2)],
+)
+def test_cores_are_linked_where_the_smaller_is_covered_far_enough(shared_px, overlap, num):
+    cores = np.zeros((2, 4, 16), bool)
+    cores[0, :2, :10] = True
+    cores[1, 1:2, 10 - shared_px : 15 - shared_px] = True  # 5 px, and 20 above
+    together = GlobalCores(overlap)
+    together.add(label_cores(cores))
+    assert together.resolve()[0].max() == num
+
+
+def test_what_lies_one_above_the_other_without_a_boundary_stays_apart_if_it_is_shifted():
+    truth = volume_with((0, 3, 3, 13, 2, 12), (3, 6, 12, 20, 10, 20))
+    np.testing.assert_array_equal(label_truth(truth, boundary_threshold=1), truth)
+    assert label_truth(truth, boundary_threshold=1, link_overlap=0).max() == 1
 
 
 def test_an_instance_too_thin_to_have_an_inside_survives():
@@ -254,3 +269,12 @@ def test_true_maps_of_the_phantom_give_back_its_instances():
     scores = score_instances(count_overlaps(found, truth))
     assert scores.num_true > 4
     assert scores.ap50 == 1
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_true_maps_of_far_sections_give_back_most_instances_by_their_overlap(seed):
+    truth = make_phantom((20, 160, 160), seed, (40.0, 8.0, 8.0)).labels
+    chosen = {"boundary_px": 3, "min_area_px": 8, "min_volume_voxels": 100}
+    found, touching = label_truth(truth, **chosen), label_truth(truth, link_overlap=0, **chosen)
+    scores = [score_instances(count_overlaps(labels, truth)).ap50 for labels in (found, touching)]
+    assert scores[0] >= max(scores[1], 0.7)

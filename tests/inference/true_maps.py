@@ -35,6 +35,7 @@ SETTINGS = st.builds(
     InstanceSettings,
     foreground_threshold=st.sampled_from([0.3, 0.5, 0.7]),
     boundary_threshold=st.sampled_from([0.4, 0.6, 1.0]),
+    link_overlap=st.sampled_from([0.0, 0.3, 1.0]),
     z_radius=st.integers(0, 2),
     min_area_px=st.integers(1, 12),
     min_volume_voxels=st.integers(1, 20),

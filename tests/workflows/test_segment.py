@@ -18,7 +18,9 @@ from mitosam.io.ome_zarr_spec import VolumeSpec
 from mitosam.io.ome_zarr_writer import write_ome_zarr
 from mitosam.io.open import open_volume
 from mitosam.reporting import turntable
+from mitosam.workflows.automatic_model import segmenter_of
 from mitosam.workflows.segment import segment
+from mitosam.workflows.tuned_model import load_tuned_model
 from tests.full_disk import no_file_above
 from tests.tiny_runs import (
     VOXEL_SIZE_NM,
@@ -317,6 +319,15 @@ def test_the_grid_needs_no_head_and_takes_its_settings(tmp_path, images, base_mo
     with pytest.raises(ModelError, match=r"has no prompt-free head.*--method grid"):
         run(images, tmp_path / "head", base_model, base_model, method="auto")
     assert not (tmp_path / "head").exists()
+
+
+def test_methods_work_as_in_the_training_but_for_what_is_named(tmp_path, base_model):
+    trained = ("grid.points_per_side=5", "prompted.box_padding=0.2", "prompted.fuse=union")
+    path = write_tuned(tmp_path / "m.safetensors", base_model, trained_with=trained)
+    named = short_settings(base_model, "grid.points_per_batch=3", "prompted.fuse=replace")
+    found = segmenter_of(load_tuned_model(path), path, named)
+    assert (found.grid.points_per_side, found.grid.points_per_batch) == (5, 3)
+    assert (found.prompted.box_padding, found.prompted.fuse) == (0.2, "replace")
 
 
 def test_a_volume_of_other_numbers_than_the_training_is_measured_anew(

@@ -1,21 +1,20 @@
 """From maps of foreground and boundary to instances, block by block, in two and three dimensions.
 
 An instance is a *core* (foreground that is no boundary) with the foreground round it. Whatever
-looks beyond one section is either a filter of a few sections or the 3D connection of cores, so a
-stack cut into blocks gives the same instances as the stack in one piece.
+looks beyond one section is either a filter of a few sections or the link between the cores of two,
+so a stack cut into blocks gives the same instances as the stack in one piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
-
-from mitosam.evaluation.instances import volume_instances
 
 EIGHT = np.ones((3, 3), bool)
 CORE_SHARE = 8
@@ -31,6 +30,10 @@ class InstanceSettings(BaseModel):
     """Foreground from which a pixel belongs to a mitochondrion."""
     boundary_threshold: float = Field(default=0.5, gt=0, le=1)
     """Boundary from which a pixel may part two mitochondria; 1 never parts what touches."""
+    link_overlap: float = Field(default=0.1, ge=0, le=1)
+    """Share of the smaller of two cores in neighbouring sections that the other must cover for both
+    to be one instance, as no boundary shows between what lies one above the other; with 0 it is
+    enough that they touch, be it at a corner."""
     z_radius: int = Field(default=0, ge=0)
     """Sections above and below whose median replaces the maps; it fills drop-outs and removes what
     is in one section only. 0 where sections lie far apart."""
@@ -49,7 +52,7 @@ class InstanceSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreBlock:
-    """The cores of some consecutive sections, numbered from 1 within the block."""
+    """The cores of some consecutive sections, numbered from 1 through the block."""
 
     labels: Int[np.ndarray, "n height width"]
     num_cores: int
@@ -88,10 +91,30 @@ def _pieces_from(
     return np.asarray(kept[pieces])
 
 
-def connect_cores(cores: Bool[np.ndarray, "n height width"]) -> CoreBlock:
-    """The 26-connected components of a block's cores."""
-    labels = volume_instances(cores)
-    return CoreBlock(labels=labels, num_cores=int(labels.max()))
+def label_cores(cores: Bool[np.ndarray, "n height width"]) -> CoreBlock:
+    """The 8-connected pieces of each section's cores."""
+    labels = np.empty(cores.shape, np.int32)
+    total = 0
+    for section, found in zip(cores, labels, strict=True):
+        count = ndimage.label(section, EIGHT, output=found)
+        found[section] += total
+        total += int(count)
+    return CoreBlock(labels=labels, num_cores=total)
+
+
+def linked(
+    above: Int[np.ndarray, "height width"], below: Int[np.ndarray, "height width"], overlap: float
+) -> Int[np.ndarray, "pairs 2"]:
+    """Which cores of a section are one with which of the next one; see `link_overlap`."""
+    if overlap == 0:
+        return touching(above, below)
+    both = (above > 0) & (below > 0)
+    packed = above[both].astype(np.int64) << 32 | below[both].astype(np.int64)
+    packed, px = np.unique(packed, return_counts=True)
+    pairs = np.stack([packed >> 32, packed & 0xFFFFFFFF], axis=1)
+    sizes = (np.bincount(section.ravel()) for section in (above, below))
+    smaller = np.minimum(*(size[ids] for size, ids in zip(sizes, pairs.T, strict=True)))
+    return pairs[px >= overlap * smaller]
 
 
 def touching(
@@ -118,7 +141,8 @@ class GlobalCores:
     each block belongs to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, link_overlap: float) -> None:
+        self._overlap = link_overlap
         self._starts: list[int] = [0]
         self._pairs: list[Int[np.ndarray, "pairs 2"]] = []
         self._last: Int[np.ndarray, "height width"] | None = None
@@ -127,8 +151,10 @@ class GlobalCores:
         """Take in the next block."""
         start = self._starts[-1]
         if self._last is not None:
-            pairs = touching(self._last, block.labels[0])
+            pairs = linked(self._last, block.labels[0], self._overlap)
             self._pairs.append(pairs + np.array([self._starts[-2] - 1, start - 1]))
+        for above, below in pairwise(block.labels):
+            self._pairs.append(linked(above, below, self._overlap) + start - 1)
         self._starts.append(start + block.num_cores)
         self._last = block.labels[-1].copy()
 
@@ -252,11 +278,17 @@ def label_maps(
     """The instances of a stack that fits into memory, by the same steps as one that does not."""
     filtered = [median_of_sections(near) for near in _windows(maps, settings.z_radius)]
     parts = [section_cores(section[0], section[1], settings) for section in filtered]
-    block = connect_cores(np.stack([cores for _, cores in parts]))
+    block = label_cores(np.stack([cores for _, cores in parts]))
+    together = GlobalCores(settings.link_overlap)
+    together.add(block)
+    (number,) = together.resolve()
     labels = np.stack(
-        [grow_section(core, mask) for core, (mask, _) in zip(block.labels, parts, strict=True)]
+        [
+            grow_section(number[core], mask)
+            for core, (mask, _) in zip(block.labels, parts, strict=True)
+        ]
     )
-    numbers = np.arange(block.num_cores + 1)
+    numbers = np.arange(int(number.max()) + 1)
     extents = Extents(len(numbers), len(labels))
     for z, section in enumerate(labels):
         extents.add(z, section, numbers, is_sure(filtered[z][0], settings))

@@ -12,9 +12,9 @@ from mitosam.inference.instances import (
     Extents,
     GlobalCores,
     InstanceSettings,
-    connect_cores,
     grow_section,
     is_sure,
+    label_cores,
     median_of_sections,
     section_cores,
 )
@@ -24,7 +24,7 @@ from mitosam.storage import atomic_path
 SECTIONS_PER_BLOCK = 16
 BLOCK_PX = 1 << 24
 """Pixels of a block from which it holds fewer sections; each takes about 20 bytes of memory."""
-MAPPED_BLOCKS = 8
+MAPPED_BLOCKS = 5
 """Files that are mapped at once: a block and those that a median reaches into."""
 Maps = UInt8[np.ndarray, "2 height width"]
 
@@ -101,12 +101,12 @@ class MapStore:
 
     def _connect(self, settings: InstanceSettings, progress: Progress) -> GlobalCores:
         """Write each block's cores, and say how they hang together."""
-        found = GlobalCores()
+        found = GlobalCores(settings.link_overlap)
         for block in progress.track(self.blocks, "finding instances", unit="block"):
             parts = [self._parts(z, settings) for z in block]
-            connected = connect_cores(np.stack([core for _, core in parts]))
-            found.add(connected)
-            self._write(self._grown(block), _grown(connected.labels, [mask for mask, _ in parts]))
+            cores = label_cores(np.stack([core for _, core in parts]))
+            found.add(cores)
+            self._write(self._grown(block), _grown(cores.labels, [mask for mask, _ in parts]))
         return found
 
     def _parts(self, z: int, settings: InstanceSettings) -> tuple[np.ndarray, np.ndarray]:
