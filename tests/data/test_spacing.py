@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mitosam.data.spacing import neighbour_offsets, section_spacing_px
+from mitosam.data.spacing import section_spacing_px
 
 
 def sections_apart(spacing_px, num=12, seed=0, side=160):
@@ -52,11 +52,3 @@ def test_one_black_section_does_not_decide():
     stack = sections_apart(2)
     stack[3] = 0
     assert section_spacing_px(stack.__getitem__, len(stack), None) == pytest.approx(2, abs=1)
-
-
-@pytest.mark.parametrize(
-    ("spacing", "offsets"),
-    [(1, (-4, -2, -1, 0, 1, 2, 4)), (3, (-2, -1, 0, 1, 2)), (9, (-1, 0, 1)), (math.inf, (0,))],
-)
-def test_the_farther_apart_sections_lie_the_fewer_are_read(spacing, offsets):
-    assert neighbour_offsets(spacing) == offsets
