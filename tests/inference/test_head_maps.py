@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mitosam.inference.head_maps import PixelModel
+from mitosam.inference.head_maps import FLIPS, PixelModel
 from mitosam.models.head import CONTEXT_PX, STRIDE_PX, as_stack
 from tests.tiny_segmenter import make_head
 
@@ -51,7 +53,19 @@ def test_a_section_in_one_window_is_what_the_network_says(model):
         logits = model.network(
             as_stack(torch.from_numpy(stack)[None]), torch.from_numpy(embedding)[None]
         )
-    assert_alike(model.maps(stack, embedding), (logits[0].sigmoid() * 255).round().numpy())
+    once = replace(model, num_flips=1)
+    assert_alike(once.maps(stack, embedding), (logits[0].sigmoid() * 255).round().numpy())
+
+
+def test_the_maps_are_the_mean_of_the_flips(model):
+    stack, embedding = example((48, 64))
+    once = replace(model, num_flips=1)
+    turned = [[np.flip(one, axes).copy() for one in (stack, embedding)] for axes in FLIPS]
+    flipped = [
+        np.flip(once.maps(*given), axes).astype(float)
+        for given, axes in zip(turned, FLIPS, strict=True)
+    ]
+    np.testing.assert_allclose(model.maps(stack, embedding), np.mean(flipped, axis=0), atol=1.01)
 
 
 def test_without_an_embedding_its_part_is_zero(model):

@@ -110,7 +110,7 @@ def test_tiff_and_zarr_are_read_back_alike_and_with_the_voxel_size(expected):
 
 def test_instances_lie_where_the_probability_is_high(expected):
     labels, probability = whole(expected.labels), whole(expected.out / "probability.ome.zarr")
-    assert probability[labels > 0].min() >= 0.56 * 255
+    assert probability[labels > 0].min() >= 0.5 * 255 - 1
     means = [probability[labels == i].mean() / 255 for i in range(1, labels.max() + 1)]
     confidences = [float(row["confidence"]) for row in rows_of(expected.table)]
     np.testing.assert_allclose(confidences, means, rtol=1e-3)
