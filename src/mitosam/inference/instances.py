@@ -49,6 +49,17 @@ class InstanceSettings(BaseModel):
     min_sections: int = Field(default=1, ge=1)
     """Fewest sections an instance must span, unless it touches the first or the last one."""
 
+    def for_one_section(self) -> InstanceSettings:
+        """The same for one section alone, in which an instance has an area and no volume."""
+        return self.model_copy(
+            update={
+                "z_radius": 0,
+                "min_volume_voxels": self.min_area_px,
+                "min_whole_voxels": 0,
+                "min_sections": 1,
+            }
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreBlock:

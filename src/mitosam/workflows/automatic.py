@@ -138,7 +138,10 @@ class Segmenter:
         self, section: UInt8[np.ndarray, "height width"], maps: Maps, encode: Encode
     ) -> Maps:
         """The head's maps, with its instances asked of the mask decoder."""
-        labels = label_maps([maps], self.info.settings_of("head"))[0]
+        settings = self.info.settings_of("head").for_one_section()
+        # Whatever might be one is asked of the decoder; what is sure enough is decided afterwards.
+        asked = settings.model_copy(update={"min_confidence": 0.0})
+        labels = label_maps([maps], asked)[0]
         candidates = Candidates(
             labels=labels.astype(np.int64), foreground=maps[0].astype(np.float32) / 255
         )

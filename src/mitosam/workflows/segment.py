@@ -165,11 +165,7 @@ def _job(
 
 def _suited(settings: InstanceSettings, volume: Volume) -> InstanceSettings:
     """The settings for this volume: an image of one section holds areas and no volumes."""
-    if len(volume) > 1:
-        return settings
-    return settings.model_copy(
-        update={"min_volume_voxels": settings.min_area_px, "min_whole_voxels": 0, "z_radius": 0}
-    )
+    return settings if len(volume) > 1 else settings.for_one_section()
 
 
 def _facts(
