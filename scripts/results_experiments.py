@@ -19,8 +19,8 @@ from mitosam.workflows.transfer import transfer
 
 CURVE_SCORING = ("evaluation.max_sections=8",)
 NO_HEAD = ("head.enabled=false",)
-# The number of annotated sections from which the head is trained too, without validation.
-FEW = 4
+# From so many annotated sections, without validation, the head is trained too.
+FEW, FEW_HEAD = 4, ("head.steps=1000",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,12 +170,19 @@ def experiments(
             data=epfl,
             train=spread(count, pool),
             validation="",
-            overrides=(*CURVE_SCORING, *(() if count == FEW else NO_HEAD), *extra),
+            overrides=(*CURVE_SCORING, *NO_HEAD, *extra),
         )
         for count in curve
     ]
+    few = Tune(
+        name="epfl-four-sections",
+        data=epfl,
+        train=spread(FEW, pool),
+        validation="",
+        overrides=(*FEW_HEAD, *CURVE_SCORING, *extra),
+    )
     every = Rescore(name="curve-all", source="epfl-default", overrides=CURVE_SCORING)
-    return [*volumes, *tuned, every]
+    return [*volumes, few, *tuned, every]
 
 
 def spread(count: int, pool: int) -> str:

@@ -158,27 +158,33 @@ def prepare_halves(
     masks: Volume,
     folder: Path,
     *,
+    pairing: Pairing | None = None,
     normalisation: Normalisation | None = None,
     voxel_size_nm: tuple[float, float, float] | None = None,
     name: str | None = None,
     progress: Progress = SILENT,
 ) -> tuple[PreparedVolume, PreparedVolume]:
-    """`folder`/left to train on and `folder`/right to report on, for one or two sections."""
+    """`folder`/left to train on and `folder`/right to report on, for one or two sections.
+
+    The right is normalised as the left.
+    """
     halves = split_halves(images.shape_zyx[2])
-    left, right = (
-        prepare_volume(
-            images,
-            masks,
-            folder / side,
-            normalisation=normalisation,
-            voxel_size_nm=voxel_size_nm,
-            columns=columns,
-            name=f"{name or images.name} {side}",
-            progress=progress,
+    found: list[PreparedVolume] = []
+    for side, columns in (("left", halves.left), ("right", halves.right)):
+        found.append(
+            prepare_volume(
+                images,
+                masks,
+                folder / side,
+                pairing=pairing,
+                normalisation=found[0].normalisation if found else normalisation,
+                voxel_size_nm=voxel_size_nm,
+                columns=columns,
+                name=f"{name or images.name} {side}",
+                progress=progress,
+            )
         )
-        for side, columns in (("left", halves.left), ("right", halves.right))
-    )
-    return left, right
+    return found[0], found[1]
 
 
 @dataclass(frozen=True, slots=True)

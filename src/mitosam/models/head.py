@@ -7,10 +7,8 @@ sections, and says for each pixel whether it is foreground and whether it is an 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,20 +42,6 @@ class HeadShape(BaseModel):
     def of_pixels_alone(self) -> HeadShape:
         """The same for a network that reads one section and no embedding."""
         return self.model_copy(update={"section_offsets": (0,), "embedding_channels": 0})
-
-
-class PixelNetwork(Protocol):
-    """What training and inference need of a network: logits of foreground and boundary."""
-
-    shape: HeadShape
-
-    def __call__(
-        self,
-        stack: Float[Tensor, "B K height width"],
-        embedding: Float[Tensor, "B C h w"] | None,
-    ) -> Float[Tensor, "B 2 height width"]:
-        """Logits at the stack's own pixels."""
-        ...
 
 
 class Head(nn.Module):
@@ -138,7 +122,7 @@ def _channels_last(tensor: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def as_stack(sections: UInt8[Tensor, "B K height width"]) -> Float[Tensor, "B K height width"]:
+def as_stack(sections: Shaped[Tensor, "B K height width"]) -> Float[Tensor, "B K height width"]:
     """Grey values as the network takes them."""
     return _channels_last(sections.float())
 

@@ -19,7 +19,6 @@ from transformers.models.sam.modeling_sam import (
 )
 
 from mitosam.geometry import ModelFrame
-from mitosam.models.tinyvit import TinyViT
 from mitosam.prompts import Prompts
 
 Precision = Literal["fp32", "bf16"]
@@ -220,8 +219,3 @@ def hash_weights(named: Iterable[tuple[str, Tensor]]) -> str:
         digest.update(f"{name}{values.shape}".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
-
-
-def has_tiny_encoder(model: Sam) -> bool:
-    """Whether the encoder is TinyViT."""
-    return isinstance(model.vision_encoder, TinyViT)

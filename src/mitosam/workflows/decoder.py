@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mitosam import __version__
-from mitosam.errors import InputError, OutputExistsError
+from mitosam.errors import InputError
 from mitosam.io.tables import write_csv
 from mitosam.models.tuned import TunedInfo, save_tuned
 from mitosam.progress import SILENT, Progress
@@ -43,20 +43,7 @@ def train_decoder(
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> TrainingResult:
-    """Train on a prepared run and write `model.safetensors` and `training.csv`.
-
-    A training that was killed goes on from its last validation and ends at the same weights.
-
-    Raises
-    ------
-    OutputExistsError
-        The run is trained already.
-    """
-    run.require_own_model()
-    if run.tuned_weights.exists():
-        raise OutputExistsError(
-            f"{run.tuned_weights} exists already; remove it to train this run anew"
-        )
+    """Teach the run's mask decoder and write `model.safetensors` and `training.csv`."""
     started = time.monotonic()
     model = model or load_base(run.settings)
     data = read_training_data(run, model, progress)

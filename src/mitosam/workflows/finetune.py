@@ -24,6 +24,8 @@ from mitosam.workflows.train import is_trained, train
 EVALUATION_SHARE = 1.2
 # Of the time for training; the rest is for the rival of the head and the scores without prompts.
 TRAINING_SHARE = 0.65
+# Of what is left then, what the rival's training may take.
+RIVAL_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ def finetune(
     automatic: list[AutomaticScore] = []
     if settings.head.enabled:
         automatic = evaluate_automatic(
-            run, rival=settings.head.rival, seconds_left=0.8 * left(), progress=progress
+            run, rival=settings.head.rival, seconds_left=RIVAL_SHARE * left(), progress=progress
         )
     seconds = time.monotonic() - started
     run.record({"seconds": round(seconds, 1)})

@@ -8,8 +8,8 @@ from pathlib import Path
 from mitosam.config import RunSettings
 from mitosam.data.intensity import adopt_normalisation
 from mitosam.data.patches import Patch, list_patches
-from mitosam.data.prepared import PreparedVolume, prepare_volume
-from mitosam.data.splits import Split, split_halves, split_sections
+from mitosam.data.prepared import PreparedVolume, prepare_halves, prepare_volume
+from mitosam.data.splits import Split, split_sections
 from mitosam.errors import SettingsError
 from mitosam.geometry import PatchGrid
 from mitosam.io.open import open_volume
@@ -181,26 +181,12 @@ def _prepare_halves(
 ) -> Parts:
     """One or two sections: train on their left, report on their right."""
     images, masks, pairing = opened
-    halves = split_halves(images.shape_zyx[2])
-    left = prepare_volume(
+    left, right = prepare_halves(
         images,
         masks,
-        run.prepared_folder / "left",
+        run.prepared_folder,
         pairing=pairing,
-        columns=halves.left,
         voxel_size_nm=sources.voxel_size_nm,
-        name=f"{images.name} left",
-        progress=progress,
-    )
-    right = prepare_volume(
-        images,
-        masks,
-        run.prepared_folder / "right",
-        pairing=pairing,
-        columns=halves.right,
-        normalisation=left.normalisation,
-        voxel_size_nm=sources.voxel_size_nm,
-        name=f"{images.name} right",
         progress=progress,
     )
     return {
