@@ -22,7 +22,7 @@ from tests.morphometry.shapes import ANISOTROPIC, ISOTROPIC, ball, capsule
 
 blocks = arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
 SIZE = (30.0, 8.0, 5.0)
-IN_NM = ("nearest_neighbour_nm", "skeleton_length_nm")
+IN_NM = ("nearest_neighbour_nm", "length_nm", "skeleton_length_nm")
 
 
 def measured(labels, size=SIZE, probability=None):

@@ -12,6 +12,7 @@ from mitosam.io.volume import Volume
 from mitosam.morphometry.census import Census, Extent
 from mitosam.morphometry.crofton import boundary_sizes
 from mitosam.morphometry.crops import Crop, crop_instances
+from mitosam.morphometry.lengths import largest_distance
 from mitosam.morphometry.neighbours import SurfaceStore, nearest_distances, surface_corners
 from mitosam.morphometry.sections import NAN, NM_PER_UM
 from mitosam.morphometry.skeleton import measure_skeleton
@@ -52,6 +53,7 @@ class InstanceRow:
     volume_um3: float = NAN
     surface_area_um2: float = NAN
     sphericity: float = NAN
+    length_nm: float = NAN
     skeleton_length_nm: float = NAN
     num_branch_points: int | None = None
     nearest_neighbour_nm: float = NAN
@@ -131,6 +133,7 @@ def _with_shape(row: InstanceRow, crop: Crop, voxel_size_nm: VoxelSize) -> Insta
         volume_um3=volume_nm3 / NM_PER_UM**3,
         surface_area_um2=area_nm2 / NM_PER_UM**2,
         sphericity=sphericity(volume_nm3, area_nm2),
+        length_nm=max(skeleton.span_nm, largest_distance(crop.mask, voxel_size_nm)),
         skeleton_length_nm=skeleton.length_nm,
         num_branch_points=skeleton.num_branch_points,
     )

@@ -129,7 +129,7 @@ def _row(row: InstanceRow, *, calibrated: bool) -> PageRow:
     """What the page says of an instance; in µm where the voxel size is known."""
     measured = {
         "volume": row.volume_um3,
-        "length": row.skeleton_length_nm / 1000,
+        "length": row.length_nm / 1000,
         "nearest_distance": row.nearest_neighbour_nm / 1000,
         "sphericity": row.sphericity,
     }
