@@ -43,6 +43,7 @@ class InstanceRow:
     y1: int
     x1: int
     touches_border: bool
+    largest_area_px: int
     centroid_z_px: float
     centroid_y_px: float
     centroid_x_px: float
@@ -50,6 +51,7 @@ class InstanceRow:
     centroid_z_nm: float = NAN
     centroid_y_nm: float = NAN
     centroid_x_nm: float = NAN
+    largest_area_um2: float = NAN
     volume_um3: float = NAN
     surface_area_um2: float = NAN
     sphericity: float = NAN
@@ -112,6 +114,7 @@ def _counted(
         **dict(zip(("z0", "y0", "x0"), extent.start_zyx, strict=True)),
         **dict(zip(("z1", "y1", "x1"), extent.stop_zyx, strict=True)),
         touches_border=extent.touches_border(shape_zyx),
+        largest_area_px=extent.largest_area_px,
         centroid_z_px=centroid_px[0],
         centroid_y_px=centroid_px[1],
         centroid_x_px=centroid_px[2],
@@ -119,6 +122,7 @@ def _counted(
         centroid_z_nm=centroid_nm[0] if in_volume else NAN,
         centroid_y_nm=centroid_nm[1],
         centroid_x_nm=centroid_nm[2],
+        largest_area_um2=extent.largest_area_px * size[1] * size[2] / NM_PER_UM**2,
     )
 
 
