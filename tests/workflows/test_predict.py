@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_no_half_result(tmp_path, base_model, tile):
 @pytest.mark.parametrize("both", [False, True])
 def test_prompts_come_from_a_file_or_from_masks_but_not_from_both(tmp_path, base_model, tile, both):
     chosen = {"prompts": tmp_path / "p.csv", "from_masks": tile.masks} if both else {}
-    with pytest.raises(SettingsError, match="either --prompts or --from-masks"):
+    with pytest.raises(SettingsError, match="either --prompts or --from-masks or --text"):
         predict(tile.images, tmp_path / "out", model=base_model, **chosen)
 
 

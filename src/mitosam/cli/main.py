@@ -242,11 +242,25 @@ def predict(
     from_masks: Annotated[
         Path | None, typer.Option(help="Take one box for each object of these masks instead.")
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help='Find what these words name instead, as "mitochondria"; docs/words.md.'),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="With --text: ask this Grounding DINO, OWLv2 or SAM 3 (a folder or a hub name), "
+            "and not the model's own automatic method."
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="With --detector: the score from which an object counts.")
+    ] = None,
     multimask: Annotated[
         bool, typer.Option("--multimask", help="Keep all candidate masks, not only the best.")
     ] = False,
 ) -> None:
-    """Segment what prompts point at, and write labels.tif and masks.csv."""
+    """Segment what prompts point at or words name, and write labels.tif and masks.csv."""
     from mitosam.workflows.predict import predict as run_predict
 
     result = run_predict(
@@ -255,6 +269,9 @@ def predict(
         model=model,
         prompts=prompts,
         from_masks=from_masks,
+        text=text,
+        detector=detector,
+        min_score=min_score,
         multimask_output=multimask,
         progress=progress,
     )
