@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from mitosam.workflows.finetune import finetune
+from tests.tiny_runs import short_settings, write_model, write_phantom
+
 # A deadline would time the machine, not the code.
 settings.register_profile("mitosam", deadline=None)
 settings.load_profile("mitosam")
@@ -36,3 +39,20 @@ def no_waiting_for_the_disk():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory):
+    return write_phantom(tmp_path_factory.mktemp("phantom"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, base_model, sources):
+    """A whole run; tests read it and write elsewhere."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return finetune(sources, out, short_settings(base_model))

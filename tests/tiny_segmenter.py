@@ -20,7 +20,11 @@ from tests.models.tiny_models import HIDDEN
 from tests.tiny_runs import short_settings
 
 THRESHOLDS = InstanceSettings(
-    foreground_threshold=0.5, boundary_threshold=0.5, min_area_px=12, min_volume_voxels=40
+    foreground_threshold=0.5,
+    boundary_threshold=0.5,
+    min_area_px=12,
+    min_volume_voxels=40,
+    min_confidence=0,
 )
 
 

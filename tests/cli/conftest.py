@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from mitosam.cli import main
-from mitosam.workflows.finetune import finetune
-from tests.tiny_runs import short_settings, write_model, write_phantom
+from tests.cli.bad_input import Place
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,11 @@ def mitosam(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def base_model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("base") / "tiny")
+def finished(finished):
+    """The run itself, which commands name."""
+    return finished.run
 
 
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory):
-    return write_phantom(tmp_path_factory.mktemp("phantom"))
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, base_model, sources):
-    """A whole run; tests read it and write elsewhere."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    return finetune(sources, out, short_settings(base_model)).run
+@pytest.fixture
+def place(tmp_path, sources, base_model, finished):
+    return Place(folder=tmp_path, sources=sources, model=base_model, run=finished)

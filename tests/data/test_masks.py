@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from mitosam.data.masks import detect_coding, pieces, survey_masks
+from mitosam.data.masks import pieces, survey_masks
 from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError
 from mitosam.io.volume import volume_of_array
@@ -37,7 +37,7 @@ def test_two_values_are_binary_whatever_their_dtype(value, dtype):
 
 
 def test_truth_values_are_binary():
-    assert detect_coding(as_volume(TWO > 0)) == "binary"
+    assert survey_masks(as_volume(TWO > 0)).coding == "binary"
 
 
 def test_touching_corners_are_one_mitochondrion():
@@ -104,7 +104,7 @@ def test_a_phantom_s_images_are_no_masks_but_its_labels_are():
     phantom = make_phantom((3, 256, 256), 0)
     with pytest.raises(InputError, match="does not look like masks"):
         survey_masks(as_volume(phantom.images))
-    assert detect_coding(as_volume(phantom.labels)) == "instances"
+    assert survey_masks(as_volume(phantom.labels)).coding == "instances"
 
 
 @pytest.mark.parametrize("sigma", [0, 1, 3, 8])
@@ -167,4 +167,4 @@ def test_empty_masks_can_be_allowed():
 def test_instances_may_be_specks_if_each_is_one():
     masks = TWO * 0
     masks[0, 1, 1], masks[0, 3, 3], masks[1, 5, 5] = 1, 2, 3
-    assert detect_coding(as_volume(masks)) == "instances"
+    assert survey_masks(as_volume(masks)).coding == "instances"

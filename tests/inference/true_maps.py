@@ -10,7 +10,7 @@ from scipy import ndimage
 from mitosam.inference.instances import InstanceSettings
 from mitosam.training.crops import boundary_of
 
-KEEP_ALL = InstanceSettings(min_area_px=1, min_volume_voxels=1)
+KEEP_ALL = InstanceSettings(min_area_px=1, min_volume_voxels=1, min_confidence=0)
 
 
 def maps_of(labels: np.ndarray, boundary_px: int = 1) -> np.ndarray:
@@ -39,6 +39,7 @@ SETTINGS = st.builds(
     z_radius=st.integers(0, 2),
     min_area_px=st.integers(1, 12),
     min_volume_voxels=st.integers(1, 20),
+    min_confidence=st.just(0.0),
     min_sections=st.integers(1, 3),
 )
 

@@ -2,25 +2,32 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections import Counter
 
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from mitosam.errors import InputError, InputNotFoundError, ModelError, SettingsError
 from mitosam.evaluation.automatic import score_automatic
+from mitosam.evaluation.sections import score_sections
+from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.map_store import MapStore
 from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.workflows.automatic import AutomaticInfo
 from mitosam.workflows.automatic_report import automatic_content, write_automatic_report
 from mitosam.workflows.automatic_results import LABELS, RECORD, read_automatic, write_scores
+from mitosam.workflows.calibrate import choose_settings, training_sizes, validation_sections
 from mitosam.workflows.evaluate import evaluate
 from mitosam.workflows.evaluate_automatic import check_automatic, evaluate_automatic
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import Run
 from mitosam.workflows.transfer import transfer
+from mitosam.workflows.truth import smallest_sizes, true_instances
 from tests.automatic_runs import head_settings, train_run
 from tests.tiny_runs import VOXEL_SIZE_NM, KillAt, Remembered, contents, write_phantom, write_stacks
 
@@ -285,6 +292,52 @@ def test_without_validation_sections_thresholds_are_defaults_and_that_is_said(in
     assert any("prepare the run with --validation" in text for text in content.messages)
 
 
+def test_without_validation_sections_sizes_come_from_the_training_sections(in_slabs):
+    info = AutomaticInfo.parse(read_tuned_info(in_slabs.tuned_weights).automatic_json)
+    part = in_slabs.parts()[0]
+    assert info.validation_sections == 0
+    assert info.instances == {"head": training_sizes(part)}
+    sizes = smallest_sizes(part.volume, part.split.train)
+    assert info.instances["head"].min_area_px == sizes.area_px
+    assert info.instances["head"].min_confidence == InstanceSettings().min_confidence > 0
+
+
+def add_specks(found, truth, count, side):
+    """Squares of grey value 190 in each section, away from all else."""
+    for section, labels in zip(found, truth, strict=True):
+        for _ in range(count):
+            near = ndimage.maximum_filter((section > 0) | (labels > 0), 2 * side + 3)
+            y, x = np.argwhere(~near[: 1 - side, : 1 - side])[0]
+            section[y : y + side, x : x + side] = 190
+
+
+def test_a_choice_weighs_foreground_as_much_as_instances(tmp_path, trained):
+    """The largest instance is as unsure as three specks: mSA alone would give up all four."""
+    part = trained.parts()[0]
+    sections = validation_sections(part)
+    truth = true_instances(part.volume, sections)
+    ids, counts = np.unique(truth[truth > 0], return_counts=True)
+    largest = ids[counts.argmax()]
+    found = np.where(truth == largest, 190, np.where(truth > 0, 250, 0)).astype(np.uint8)
+    add_specks(found, truth, 3, math.isqrt(training_sizes(part).min_area_px) + 2)
+    store = MapStore(tmp_path, len(sections))
+    store.fill(lambda z: np.stack([found[z], np.zeros_like(found[z])]), title="")
+    settings, score = choose_settings(store, part, sections)
+    slices = settings.for_one_section().model_copy(update={"z_radius": settings.z_radius})
+
+    def scores_at(confidence):
+        labels = list(store.label(slices.model_copy(update={"min_confidence": confidence})))
+        msa = np.mean([one.msa for one in score_sections(labels, truth)])
+        mask, true = np.stack(labels) > 0, truth > 0
+        return msa, (mask & true).sum() / (mask | true).sum()
+
+    (unsure_msa, unsure_iou), (sure_msa, sure_iou) = scores_at(0.7), scores_at(0.9)
+    assert sure_msa > unsure_msa
+    assert sure_iou < unsure_iou
+    assert settings.min_confidence == 0.7
+    assert score == pytest.approx((unsure_msa + unsure_iou) / 2)
+
+
 def test_the_page_says_where_thresholds_were_chosen_and_shows_the_preferred_method(scored):
     scores = read_automatic(scored)
     content = automatic_content(scored, scores)
@@ -322,7 +375,7 @@ def test_a_damaged_record_is_named(run):
 
 
 def test_a_damaged_choice_is_made_again_and_a_damaged_rival_is_named(run):
-    (path,) = run.automatic_folder("").glob("mitosam-head-validation/chosen.json")
+    (path,) = run.automatic_folder("").glob("mitosam-head-validation/choice.json")
     text = path.read_text()
     path.write_text(text[:9])
     run.rival_weights("unet").write_bytes(b"nothing")

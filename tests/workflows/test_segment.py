@@ -13,13 +13,15 @@ import pytest
 import tifffile
 
 from mitosam.data.intensity import Normalisation
+from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError, ModelError, OutputExistsError, SettingsError
 from mitosam.io.ome_zarr_spec import VolumeSpec
 from mitosam.io.ome_zarr_writer import write_ome_zarr
 from mitosam.io.open import open_volume
+from mitosam.models.shipped_head import WORTH
 from mitosam.reporting import turntable
 from mitosam.reporting.words import three_figures
-from mitosam.workflows.automatic_model import segmenter_of
+from mitosam.workflows.automatic_model import segmenter_of, suit_shipped_head
 from mitosam.workflows.segment import segment
 from mitosam.workflows.tuned_model import load_tuned_model
 from tests.full_disk import no_file_above
@@ -30,6 +32,7 @@ from tests.tiny_runs import (
     contents,
     short_settings,
     write_phantom,
+    write_stacks,
 )
 from tests.tiny_segmenter import write_tuned
 
@@ -390,3 +393,32 @@ def test_the_folder_one_stands_in_may_be_the_result(
     run(images, Path(), model, base_model)
     assert (tmp_path / "here" / "mitochondria.csv").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_the_embedded_model_segments_out_of_the_box_and_says_what_its_head_is_worth(tmp_path):
+    """It was trained on phantoms, so that it finds the mitochondria of another one."""
+    phantom = make_phantom((2, 256, 256), 77, (40.0, 5.0, 5.0))
+    sources = write_stacks(tmp_path / "em", phantom.images, phantom.labels)
+    heard = Remembered()
+    found = segment(
+        sources.images, tmp_path / "out", model="vit_t", voxel_size_nm=None, progress=heard
+    )
+    assert found.method == "head"
+    assert WORTH in heard.said
+    assert "trained on made-up volumes alone" in found.report.read_text("utf-8")
+    mask, truth = whole(found.labels) > 0, phantom.labels > 0
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.7
+
+
+def test_the_shipped_head_takes_the_volumes_own_grey_values(tmp_path):
+    grey = np.full((2, 64, 64), 100, np.uint8)
+    grey[:, ::2] = 140
+    grey[:, :, 60:] = 0  # a black margin is no image
+    tifffile.imwrite(tmp_path / "em.tif", grey, photometric="minisblack")
+    usable = load_tuned_model("vit_t")
+    plain = segmenter_of(usable, "vit_t", short_settings("vit_t"))
+    suited = suit_shipped_head(plain, open_volume(tmp_path / "em.tif"), Normalisation(), 2)
+    assert (suited.head.shape.grey_mean, suited.head.shape.grey_std) == (120, 20)
+    assert suited.head.network.shape == suited.head.shape
+    assert suited.info.settings_of("head").z_radius == 2
+    assert suited.info.settings_of("prompted") == suited.info.settings_of("head")

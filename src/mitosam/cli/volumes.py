@@ -52,7 +52,11 @@ def segment(
         Path, typer.Argument(help="An EM image, a stack, an OME-Zarr, or a folder of sections.")
     ],
     model: Annotated[
-        str, typer.Option(help="A run's folder, its model.safetensors, or a base model.")
+        str,
+        typer.Option(
+            help="A run's folder, its model.safetensors, or a base model; vit_t has a head of "
+            "its own, trained on made-up volumes."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.")],
     *,

@@ -77,11 +77,6 @@ class MaskSurvey:
         return labels.astype(self.label_dtype)
 
 
-def detect_coding(volume: Volume) -> Coding:
-    """Whether masks mark mitochondria by one value or by an id each; see `survey_masks`."""
-    return survey_masks(volume).coding
-
-
 def survey_masks(
     volume: Volume, progress: Progress = SILENT, *, empty_ok: bool = False
 ) -> MaskSurvey:

@@ -22,11 +22,6 @@ class ChosenCase:
     base: Score
     tuned: Score
 
-    @property
-    def iou_gain(self) -> float:
-        """IoU of the tuned model minus that of the base model."""
-        return self.tuned.iou - self.base.iou
-
 
 def choose_cases(
     scores: Sequence[Score],

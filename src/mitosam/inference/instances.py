@@ -42,8 +42,9 @@ class InstanceSettings(BaseModel):
     core of any other has at least an eighth of this."""
     min_volume_voxels: int = Field(default=200, ge=1)
     """Smallest instance."""
-    min_confidence: float = Field(default=0, ge=0, le=1)
-    """Foreground that at least half of an instance must have; what is found falsely seldom does."""
+    min_confidence: float = Field(default=0.75, ge=0, le=1)
+    """Foreground that at least half of an instance must have; what is found falsely seldom does.
+    The default was chosen on sections kept for development (docs/results)."""
     min_whole_voxels: int = Field(default=0, ge=0)
     """Smallest instance that no face of the volume cuts; of others only a part is seen."""
     min_sections: int = Field(default=1, ge=1)

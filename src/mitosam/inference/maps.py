@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int
 from scipy import ndimage
 
-from mitosam.inference.mask_nms import FoundMask, Instances, merge_masks
+from mitosam.inference.mask_nms import Instances
 
 BOUNDARY_PX = 2
 
@@ -28,11 +27,6 @@ class FoundInstances:
 
     instances: Instances
     maps: SectionMaps
-
-
-def maps_of_masks(found: Sequence[FoundMask], shape_yx: tuple[int, int]) -> SectionMaps:
-    """Maps of 0 and 1: the union of the masks, and their boundaries once they are merged."""
-    return maps_of_labels(merge_masks(found, shape_yx).labels)
 
 
 def maps_of_labels(labels: Int[np.ndarray, "height width"]) -> SectionMaps:

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class PointGridSettings(BaseModel):
-    """SAM's automatic mask generator, under segment-anything's names and with its defaults."""
+    """SAM's automatic mask generator, under segment-anything's names and with its defaults.
+
+    No validation sections choose them: SAM's thresholds were not made for electron microscopy.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False

@@ -81,10 +81,6 @@ class ZarrDraft:
         complete = layers.size if layers.all() else int(layers.argmin())
         return min(complete * self.spec.chunk_zyx[0], self.spec.shape_zyx[0])
 
-    def is_done(self, start_zyx: Zyx, stop_zyx: Zyx) -> bool:
-        """Whether all chunks that touch a block have been written."""
-        return bool(self._done[self._chunks_of(start_zyx, stop_zyx)].all())
-
     def write_sections(self, z0: int, sections: Shaped[np.ndarray, "z height width"]) -> None:
         """Write a slab of whole sections; `z0` is a multiple of the chunks' depth.
 

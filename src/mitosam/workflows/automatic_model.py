@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,13 +13,18 @@ from jaxtyping import Float, UInt8
 from pydantic import BaseModel
 
 from mitosam.config import RunSettings, validate_settings
+from mitosam.data.intensity import NUM_SAMPLED_SECTIONS, Normalisation, read_normalised
 from mitosam.geometry import ModelFrame
 from mitosam.inference.head_maps import PixelModel
+from mitosam.inference.instances import InstanceSettings
 from mitosam.inference.tiles import Encode
+from mitosam.io.volume import Volume
 from mitosam.models.head import Head
+from mitosam.models.load import EMBEDDED
 from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.shipped_head import MIN_AREA_PX, load_shipped_head
 from mitosam.models.tuned import load_head, load_tuned, read_tuned_info, update_info
-from mitosam.workflows.automatic import AutomaticInfo, Segmenter
+from mitosam.workflows.automatic import METHODS, AutomaticInfo, Segmenter
 from mitosam.workflows.models import LoadedModel, encode_cached
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tuned_model import UsableModel, tuned_weights
@@ -32,16 +38,56 @@ def segmenter_of(usable: UsableModel, model: Path | str, settings: RunSettings) 
     What `settings` do not name of the methods is as it was when the model's thresholds were chosen.
     """
     weights = tuned_weights(Path(model))
-    head = load_head(weights) if weights else None
+    shipped = has_shipped_head(model)
+    head = load_head(weights) if weights else load_shipped_head() if shipped else None
     trained = _trained_settings(usable)
     return Segmenter(
         sam=usable.sam,
         tile_px=usable.tile_px,
         encode=encode_with(usable.sam),
         head=None if head is None else pixel_model(head, usable.sam),
-        info=AutomaticInfo.parse(usable.info.automatic_json if usable.info else ""),
+        info=_SHIPPED if shipped else _chosen(usable),
         prompted=_named_over(trained.prompted, settings.prompted),
         grid=_named_over(trained.grid, settings.grid),
+    )
+
+
+def has_shipped_head(model: Path | str) -> bool:
+    """Whether the name is that of the embedded model, whose head knows made-up volumes alone."""
+    return str(model) == EMBEDDED and tuned_weights(Path(model)) is None
+
+
+_SHIPPED = AutomaticInfo(instances={"head": InstanceSettings(min_area_px=MIN_AREA_PX)})
+
+
+def _chosen(usable: UsableModel) -> AutomaticInfo:
+    return AutomaticInfo.parse(usable.info.automatic_json if usable.info else "")
+
+
+def suit_shipped_head(
+    segmenter: Segmenter, volume: Volume, normalisation: Normalisation, z_radius: int
+) -> Segmenter:
+    """The shipped head for a volume's own grey values, with the median over `z_radius` sections.
+
+    It takes the volume's mean and standard deviation for those of its training. Black is left out
+    of them, as it often is no image.
+    """
+    head = segmenter.head
+    assert head is not None, "the embedded model has a head"
+    picks = np.unique(np.linspace(0, len(volume) - 1, NUM_SAMPLED_SECTIONS).round().astype(int))
+    sections = [read_normalised(volume, int(z), normalisation) for z in picks]
+    grey = np.concatenate([section[section > 0] for section in sections])
+    shape = head.shape
+    if grey.size and grey.std() > 1:
+        own = {"grey_mean": float(grey.mean()), "grey_std": float(grey.std())}
+        shape = shape.model_copy(update=own)
+    network = load_shipped_head()
+    network.shape = shape
+    found = segmenter.info.settings_of("head").model_copy(update={"z_radius": z_radius})
+    return replace(
+        segmenter,
+        head=pixel_model(network, segmenter.sam),
+        info=segmenter.info.model_copy(update={"instances": dict.fromkeys(METHODS[:2], found)}),
     )
 
 

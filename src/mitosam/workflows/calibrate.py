@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mitosam.evaluation.metrics import measure_overlap
 from mitosam.evaluation.sections import score_sections
 from mitosam.evaluation.thresholds import BestThreshold, ThresholdCounter
 from mitosam.inference.instances import InstanceSettings
@@ -32,7 +33,7 @@ CANDIDATES = {
 }
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.2, 0.8
 MAX_SECTIONS = 8
-CHOICE = "chosen.json"
+CHOICE = "choice.json"
 
 
 class Choice(BaseModel):
@@ -42,7 +43,7 @@ class Choice(BaseModel):
 
     instances: InstanceSettings
     score: float
-    """Mean mSA of a section."""
+    """Mean of two: the mSA of a section, itself a mean over sections, and the foreground's IoU."""
 
 
 def calibrate(
@@ -54,17 +55,20 @@ def calibrate(
 ) -> AutomaticInfo:
     """What the run's validation sections choose for each method; the maps stay in the run.
 
-    Without validation sections everything keeps its default, and the head is preferred. What was
-    chosen before, for the same weights, is read back. `name` tells the maps of a rival from those
+    Without validation sections thresholds keep their defaults, sizes come from the training
+    sections alone, and the head is preferred. What was chosen before, for the same weights, is read
+    back. `name` tells the maps of a rival from those
     of the run's own model. The prompted method starts from the head's instances, so that the head's
     thresholds are chosen with it.
     """
     info = segmenter.info
-    num_sections = len(validation_sections(run.parts()[0]))
+    part = run.parts()[0]
+    num_sections = len(validation_sections(part))
+    needed = {*methods, "head"} if "prompted" in methods else set(methods)
     if not num_sections:
         progress.say("there are no validation sections, so that thresholds keep their defaults")
-        return info
-    needed = {*methods, "head"} if "prompted" in methods else set(methods)
+        sizes = training_sizes(part)
+        return info.model_copy(update={"instances": dict.fromkeys(needed, sizes)})
     for method in (method for method in METHODS if method in needed):
         choice = _choose(run, segmenter, method, name, progress)
         info = info.model_copy(
@@ -128,24 +132,32 @@ def validation_maps(
     return store
 
 
-def choose_settings(
-    store: MapStore, part: Part, sections: range, progress: Progress = SILENT
-) -> tuple[InstanceSettings, float]:
-    """The settings with the highest mean mSA of a section, and that score."""
-    truth = true_instances(part.volume, sections)
+def training_sizes(part: Part) -> InstanceSettings:
+    """The defaults, with what the training sections and the voxel size tell: how small is small."""
     sizes = smallest_sizes(part.volume, part.split.train)
     depth = part.volume.shape_zyx[0]
-    radius = z_radius(spacing_px(part), depth)
-    best = best_threshold(store, truth, radius)
-    threshold = float(np.clip(best.threshold / 255, LOWEST_THRESHOLD, HIGHEST_THRESHOLD))
-    chosen = InstanceSettings(
-        foreground_threshold=threshold,
-        z_radius=radius,
+    return InstanceSettings(
+        z_radius=z_radius(spacing_px(part), depth),
         min_area_px=sizes.area_px,
         min_volume_voxels=sizes.volume_voxels if depth > 1 else sizes.area_px,
         min_whole_voxels=sizes.whole_voxels if depth > 1 else 0,
         min_sections=2,
     )
+
+
+def choose_settings(
+    store: MapStore, part: Part, sections: range, progress: Progress = SILENT
+) -> tuple[InstanceSettings, float]:
+    """The settings with the highest score (see `Choice.score`), and that score.
+
+    The foreground's threshold comes first, by its IoU alone. mSA alone would pay for fewer false
+    finds with foreground: few pixels make many instances.
+    """
+    truth = true_instances(part.volume, sections)
+    sizes = training_sizes(part)
+    best = best_threshold(store, truth, sizes.z_radius)
+    threshold = float(np.clip(best.threshold / 255, LOWEST_THRESHOLD, HIGHEST_THRESHOLD))
+    chosen = sizes.model_copy(update={"foreground_threshold": threshold, "min_confidence": 0.0})
     score = -math.inf
     for name, values in CANDIDATES.items():
         score, best_value = max(
@@ -155,7 +167,7 @@ def choose_settings(
         chosen = chosen.model_copy(update={name: best_value})
     progress.say(
         f"validation chose foreground {threshold:.2f}, boundary {chosen.boundary_threshold}, "
-        f"confidence {chosen.min_confidence} (IoU {best.iou:.3f}, mSA {score:.3f})"
+        f"confidence {chosen.min_confidence} (IoU {best.iou:.3f}, score {score:.3f})"
     )
     return chosen, score
 
@@ -163,7 +175,7 @@ def choose_settings(
 def _validation_score(
     store: MapStore, truth: Int[np.ndarray, "n height width"], settings: InstanceSettings
 ) -> float:
-    """The mean mSA of a section. The few sections hold slices of instances: none is too small."""
+    """See `Choice.score`. The few sections hold slices of instances: none is too small."""
     slices = settings.model_copy(
         update={
             "min_volume_voxels": settings.min_area_px,
@@ -172,9 +184,11 @@ def _validation_score(
         }
     )
     labels = np.stack(list(store.label(slices)))
-    score = float(np.mean([one.msa for one in score_sections(labels, truth)]))
-    log.info("%s: mSA %.4f", settings, score)
-    return score
+    msa = float(np.mean([one.msa for one in score_sections(labels, truth)]))
+    width = truth.shape[2]  # all sections below each other: pooled
+    iou = measure_overlap((labels > 0).reshape(-1, width), (truth > 0).reshape(-1, width)).iou
+    log.info("%s: mSA %.4f, foreground IoU %.4f", settings, msa, float(iou))
+    return (msa + float(iou)) / 2
 
 
 def z_radius(spacing_px: float, num_sections: int) -> int:

@@ -223,7 +223,7 @@ def _segment(
         part=volume.folder.name,
         sections=(sections.start, sections.stop),
         instances=settings,
-        is_calibrated=method in segmenter.info.instances,
+        is_calibrated=segmenter.info.validation_sections > 0 and method in segmenter.info.instances,
         model=model,
         seconds=round(time.monotonic() - started, 1),
         segmented=now(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +13,19 @@ from mitosam.data.intensity import (
     adopt_normalisation,
     measure_normalisation,
 )
+from mitosam.data.spacing import section_spacing_px
 from mitosam.inference.instances import InstanceSettings
 from mitosam.io.open import open_volume
 from mitosam.io.tables import write_csv, write_json
 from mitosam.io.volume import Volume
+from mitosam.models.shipped_head import WORTH
 from mitosam.morphometry.instances import InstanceRow
 from mitosam.morphometry.summary import VolumeSummary
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic import Method, Segmenter
-from mitosam.workflows.automatic_model import segmenter_of
+from mitosam.workflows.automatic_model import has_shipped_head, segmenter_of, suit_shipped_head
+from mitosam.workflows.calibrate import z_radius
 from mitosam.workflows.measure import measure_volume
 from mitosam.workflows.runs import now
 from mitosam.workflows.segment_folder import LABELS, WorkFolder
@@ -67,7 +70,8 @@ def segment(
     images
         An image, a stack, or a folder of sections.
     model
-        A run, its `model.safetensors`, or a base model (which has a point grid only).
+        A run, its `model.safetensors`, or a base model. Base models have a point grid only, but
+        for the embedded one, whose head was trained on made-up volumes.
     method
         "head", "prompted" or "grid"; "auto" is what validation preferred.
     tiff, probability
@@ -95,6 +99,9 @@ def segment(
         settings = settings or resolve_settings()
         usable = load_tuned_model(model, settings.model)
         job = _job(volume, size, usable, segmenter_of(usable, model, settings), method, progress)
+        if job.method != "grid" and has_shipped_head(model):
+            progress.say(WORTH)
+            job = _suited_to_volume(job)
         work = WorkFolder(out, probability=probability)
         work.take(job.identity(progress), progress)
         seconds = write_volumes(work, job, tiff=tiff, progress=progress)
@@ -166,6 +173,17 @@ def _job(
     )
 
 
+def _suited_to_volume(job: Job) -> Job:
+    """The job with the shipped head brought to the volume's grey values and sections."""
+    depth = len(job.volume)
+    spacing = section_spacing_px(job.read, depth, job.voxel_size_nm)
+    segmenter = suit_shipped_head(
+        job.segmenter, job.volume, job.normalisation, z_radius(spacing, depth)
+    )
+    instances = _suited(segmenter.info.settings_of(job.method), job.volume)
+    return replace(job, segmenter=segmenter, instances=instances)
+
+
 def _suited(settings: InstanceSettings, volume: Volume) -> InstanceSettings:
     """The settings for this volume: an image of one section holds areas and no volumes."""
     return settings if len(volume) > 1 else settings.for_one_section()
@@ -189,6 +207,7 @@ def _facts(
         "method": job.method,
         "instances": job.instances.model_dump(mode="json"),
         "method_settings": job.segmenter.settings_of(job.method),
+        "remarks": [WORTH] if job.method != "grid" and has_shipped_head(model) else [],
         "validation_scores": info.scores,
         "validation_sections": info.validation_sections,
         "normalisation": job.normalisation.to_dict(),

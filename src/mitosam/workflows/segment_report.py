@@ -151,12 +151,12 @@ def _settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in facts["instances"].items()]
     rows += [(n.replace("_", " "), str(value)) for n, value in facts["method_settings"].items()]
     for method, score in facts["validation_scores"].items():
-        rows.append((f"mSA on validation sections, {method}", f"{score:.3f}"))
+        rows.append((f"score on validation sections, {method}", f"{score:.3f}"))
     return rows
 
 
 def _messages(facts: Mapping[str, Any]) -> list[str]:
-    messages = []
+    messages = [f"{remark[0].upper()}{remark[1:]}." for remark in facts["remarks"]]
     if facts["validation_sections"] == 0:
         messages.append(
             "The model's thresholds were not chosen on validation sections: they are defaults."
