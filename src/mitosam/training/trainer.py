@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mitosam.errors import InputError
 from mitosam.evaluation.metrics import dice, iou
 from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
+from mitosam.training.corrections import corrected
 from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
 from mitosam.training.loop import TrainingLoop, TrainingResult, ValidationScore
 from mitosam.training.losses import dice_bce_loss
@@ -100,15 +102,15 @@ class Trainer(TrainingLoop):
         """Add the gradients of the loss of one step's prompts; its mean over them."""
         total, num_prompts = 0.0, 0
         drawn = [
-            (example, groups)
+            (example, groups, rng)
             for example, rng in self._batch(step)
             if (groups := self._sampler.draw(example, rng))
         ]
-        count = sum(len(group.regions) for _, groups in drawn for group in groups)
-        for example, groups in drawn:
+        count = sum(len(group.regions) for _, groups, _ in drawn for group in groups)
+        for example, groups, rng in drawn:
             embedding = self._embedding(example)
             for group in groups:
-                loss = self._loss(embedding, group)
+                loss = self._loss(embedding, self._corrected(embedding, group, rng))
                 torch.autograd.backward(loss * (len(group.regions) / count))
                 total += float(loss.detach()) * len(group.regions)
                 num_prompts += len(group.regions)
@@ -123,6 +125,20 @@ class Trainer(TrainingLoop):
             stream = np.random.default_rng([self._seed, 1, position])
             batch.append((self._examples[order[position % count]], stream))
         return batch
+
+    def _corrected(
+        self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup, rng: np.random.Generator
+    ) -> PromptGroup:
+        """The prompts with the clicks by which the model's own answers are corrected, if any."""
+        most = self._settings.max_corrections
+        if group.kind == "patch_box" or not most or rng.random() >= self._settings.corrected_share:
+            return group
+        prompts = group.prompts
+        for _ in range(int(rng.integers(1, most + 1))):
+            with torch.no_grad():
+                logits = self._model.decode(embedding, prompts).low_res_logits[0, :, 0]
+            prompts = corrected(prompts, logits, group.targets, rng, input_px=self._model.input_px)
+        return replace(group, prompts=prompts)
 
     def _loss(self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup) -> Tensor:
         decoded = self._model.decode(embedding, group.prompts)
