@@ -111,11 +111,25 @@ class Trainer(TrainingLoop):
         for example, groups, rng in drawn:
             embedding = self._embedding(example)
             for group in groups:
-                loss = self._loss(embedding, self._corrected(embedding, group, rng))
-                torch.autograd.backward(loss * (len(group.regions) / count))
-                total += float(loss.detach()) * len(group.regions)
+                loss = self._backward_group(embedding, group, len(group.regions) / count, rng)
+                total += loss * len(group.regions)
                 num_prompts += len(group.regions)
         return total / max(num_prompts, 1)
+
+    def _backward_group(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        group: PromptGroup,
+        weight: float,
+        rng: np.random.Generator,
+    ) -> float:
+        """Add the gradients of the first answers' loss, and of the corrected ones'; the first."""
+        loss, logits = self._loss(embedding, group)
+        torch.autograd.backward(loss * weight)
+        again = self._corrected(embedding, group, logits.detach(), rng)
+        if again is not None:
+            torch.autograd.backward(self._loss(embedding, again)[0] * weight)
+        return float(loss.detach())
 
     def _batch(self, step: int) -> list[tuple[TileExample, np.random.Generator]]:
         """The tiles of one step: each epoch is a new permutation, each tile has its own stream."""
@@ -128,23 +142,31 @@ class Trainer(TrainingLoop):
         return batch
 
     def _corrected(
-        self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup, rng: np.random.Generator
-    ) -> PromptGroup:
-        """The prompts with the clicks by which the model's own answers are corrected, if any."""
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        group: PromptGroup,
+        logits: Float[Tensor, "P r r"],
+        rng: np.random.Generator,
+    ) -> PromptGroup | None:
+        """The prompts with clicks that correct the model's own answers; None to leave them."""
         most = self._settings.max_corrections
         if group.kind == "patch_box" or not most or rng.random() >= self._settings.corrected_share:
-            return group
-        prompts = group.prompts
-        for _ in range(int(rng.integers(1, most + 1))):
-            with torch.no_grad():
-                logits = self._model.decode(embedding, prompts).low_res_logits[0, :, 0]
-            prompts = corrected(prompts, logits, group.targets, rng, input_px=self._model.input_px)
+            return None
+        prompts, input_px = group.prompts, self._model.input_px
+        for clicks_left in range(int(rng.integers(most)), -1, -1):
+            prompts = corrected(prompts, logits, group.targets, rng, input_px=input_px)
+            if clicks_left:
+                with torch.no_grad():
+                    logits = self._model.decode(embedding, prompts).low_res_logits[0, :, 0]
         return replace(group, prompts=prompts)
 
-    def _loss(self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup) -> Tensor:
+    def _loss(
+        self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup
+    ) -> tuple[Tensor, Float[Tensor, "P r r"]]:
+        """The loss, and the logits that were compared with the targets."""
         decoded = self._model.decode(embedding, group.prompts)
         logits = group.crop(decoded.low_res_logits[0, :, 0])
-        return dice_bce_loss(logits, group.targets.to(logits.device))
+        return dice_bce_loss(logits, group.targets.to(logits.device)), logits
 
     @torch.inference_mode()
     def score_validation(self) -> ValidationScore:
