@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.demo import demo
     from mitosam.workflows.evaluate import Evaluation, evaluate
     from mitosam.workflows.evaluate_automatic import evaluate_automatic
+    from mitosam.workflows.evaluate_clicks import evaluate_clicks
     from mitosam.workflows.export import export
     from mitosam.workflows.finetune import FinetuneResult, finetune
     from mitosam.workflows.head import train_head
@@ -58,6 +59,7 @@ __all__ = [
     "demo",
     "evaluate",
     "evaluate_automatic",
+    "evaluate_clicks",
     "export",
     "finetune",
     "info",
@@ -90,6 +92,7 @@ _HOMES = {
     "workflows.demo": ("demo",),
     "workflows.evaluate": ("Evaluation", "evaluate"),
     "workflows.evaluate_automatic": ("evaluate_automatic",),
+    "workflows.evaluate_clicks": ("evaluate_clicks",),
     "workflows.export": ("export",),
     "workflows.finetune": ("FinetuneResult", "finetune"),
     "workflows.info": ("info",),

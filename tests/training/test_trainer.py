@@ -271,3 +271,27 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing():
 def test_training_needs_a_tile(tmp_path):
     with pytest.raises(InputError, match="at least one tile with mitochondria"):
         run(tmp_path, examples=[])
+
+
+CORRECTING = SETTINGS.model_copy(update={"max_corrections": 2, "corrected_share": 1.0})
+
+
+def test_corrections_teach_what_plain_prompts_do_not(tmp_path, undisturbed):
+    model, _ = run(tmp_path, settings=CORRECTING)
+    assert not equal(weights(model, "mask_decoder"), undisturbed[0])
+    assert equal(weights(model), weights(make_model()))
+
+
+def test_a_killed_run_with_corrections_goes_on_to_the_same_weights(tmp_path):
+    expected, _ = run(tmp_path / "undisturbed", settings=CORRECTING)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, settings=CORRECTING, progress=Killer(7))
+    model, _ = run(tmp_path, settings=CORRECTING)
+    assert equal(weights(model), weights(expected))
+    assert equal(weights(model, "mask_decoder"), weights(expected, "mask_decoder"))
+
+
+def test_the_first_answer_of_a_step_is_the_same_with_corrections_or_without():
+    plain = Trainer(make_model(), EXAMPLES, [], SETTINGS, seed=0)
+    correcting = Trainer(make_model(), EXAMPLES, [], CORRECTING, seed=0)
+    assert correcting.step(0, 0.5) == plain.step(0, 0.5)

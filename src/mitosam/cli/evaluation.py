@@ -38,6 +38,10 @@ def evaluate(
             "not given."
         ),
     ] = None,
+    clicks: Annotated[
+        int | None,
+        typer.Option(help="Score what 0 to this many correcting clicks make of each mask instead."),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Score the tuned model on this other volume instead.")
     ] = None,
@@ -57,6 +61,9 @@ def evaluate(
     are scored, a U-Net beside them, and automatic.html and automatic.csv are written. These scores
     never compare with those under prompts, which are taken from the truth.
 
+    With --clicks 7, each mask is corrected by up to 7 clicks into its largest mistake, and
+    clicks.csv says what each click bought; `mitosam report` draws it.
+
     With --images and --masks, a model is scored on a volume that it was not trained on.
 
     Example: mitosam evaluate run --images other.tif --masks other_masks.tif --out run-on-other
@@ -68,6 +75,8 @@ def evaluate(
     if not automatic and (methods is not None or rival is not None):
         name = "--rival" if methods is None else "--methods"
         raise SettingsError(f"{name} says how to score without prompts; it needs --automatic")
+    if automatic and clicks is not None:
+        raise SettingsError("--clicks corrects what was prompted for, and --automatic prompts not")
     if automatic and set_:
         raise SettingsError("--set changes how prompts are taken, and --automatic takes none")
     if automatic:
@@ -75,7 +84,8 @@ def evaluate(
         chosen = [method.strip() for method in wanted]
         _evaluate_automatic(run, images, masks, sections, out, chosen, rival or DEFAULT_RIVAL)
     else:
-        _evaluate_prompted(_run_to_score(run, images, masks, sections, out, set_ or []))
+        opened = _run_to_score(run, images, masks, sections, out, set_ or [])
+        _evaluate_prompted(opened) if clicks is None else _evaluate_clicks(opened, clicks)
 
 
 def _evaluate_prompted(run: Run) -> None:
@@ -83,6 +93,14 @@ def _evaluate_prompted(run: Run) -> None:
     from mitosam.workflows.evaluate import evaluate as run_evaluate
 
     show_scores(output, run_evaluate(run, progress=progress))
+    progress.say(f"next: mitosam report {run.folder}")
+
+
+def _evaluate_clicks(run: Run, num_clicks: int) -> None:
+    from mitosam.cli.show import show_clicks
+    from mitosam.workflows.evaluate_clicks import evaluate_clicks
+
+    show_clicks(output, evaluate_clicks(run, num_clicks=num_clicks, progress=progress))
     progress.say(f"next: mitosam report {run.folder}")
 
 

@@ -16,6 +16,7 @@ from mitosam.data.splits import describe_sections
 from mitosam.embeddings import CacheEntry, CacheSettings, cache_folder
 
 if TYPE_CHECKING:
+    from mitosam.evaluation.clicks import ClickSummary
     from mitosam.workflows.automatic_results import AutomaticScore
     from mitosam.workflows.evaluate import Evaluation
     from mitosam.workflows.finetune import FinetuneResult
@@ -65,6 +66,20 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
             ),
             style="bold" if row.method == "tuned" else None,
         )
+    print_table(console, table)
+
+
+def show_clicks(console: Console, rows: Sequence[ClickSummary]) -> None:
+    """Mean IoU and mSA after each number of clicks, base and tuned side by side."""
+    table = Table(title="after correcting clicks, which are from the truth")
+    for column in ("first prompt", "clicks", "base IoU", "tuned IoU", "base mSA", "tuned mSA"):
+        table.add_column(column, justify="left" if column == "first prompt" else "right")
+    found = {(row.start, row.method, row.clicks): row for row in rows}
+    for start, clicks in dict.fromkeys((row.start, row.clicks) for row in rows):
+        pair = [found.get((start, method, clicks)) for method in ("base", "tuned")]
+        numbers = [row and row.mean_iou for row in pair] + [row and row.msa for row in pair]
+        cells = ["" if value is None else f"{value:.3f}" for value in numbers]
+        table.add_row(start, str(clicks), *cells)
     print_table(console, table)
 
 

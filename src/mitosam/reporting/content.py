@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from mitosam.errors import InputError
 from mitosam.evaluation.cases import Why
+from mitosam.evaluation.clicks import ClickSummary
 from mitosam.evaluation.scores import Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow
 from mitosam.reporting.automatic_content import AutomaticContent
@@ -59,6 +60,8 @@ class Report:
     """How training, validation and test were kept apart, in a sentence or two."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before any number, such as a leaky split."""
+    clicks: Sequence[ClickSummary] = ()
+    """What correcting clicks bought, where it was measured."""
     automatic: AutomaticContent | None = None
     """The scores of a segmentation without prompts, which stand in a section of their own."""
     provenance: Sequence[tuple[str, str]] = ()

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from mitosam.evaluation.clicks import STARTS, ClickSummary
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Score, pair_scores
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
 from mitosam.reporting import ink
@@ -50,6 +51,8 @@ def draw_figures(report: Report) -> dict[str, str]:
             drawn["by_count"] = by_count_svg(report.summaries)
         for row in overall(report.differences):
             drawn[f"pairs-{row.protocol}"] = pairs_svg(report.scores, row.protocol)
+        if report.clicks:
+            drawn["clicks"] = clicks_svg(report.clicks)
         if report.curve:
             drawn["training"] = training_svg(report.curve)
     return drawn
@@ -188,6 +191,26 @@ def _draw_differences(axis: Axes, gains: Float[np.ndarray, " n"]) -> None:
     axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_title("How far tuning moved them")
     axis.grid(axis="y")
+
+
+def clicks_svg(rows: Sequence[ClickSummary]) -> str:
+    """Mean IoU and mean accuracy of a section against the number of correcting clicks."""
+    figure, axes = ink.new_figure(2.9, 1, 2)
+    for axis, start in zip(axes[0], STARTS, strict=True):
+        axis.set_title(f"First {PROTOCOL_TITLES[start].lower()}")
+        for method in ("base", "tuned"):
+            own = [row for row in rows if (row.start, row.method) == (start, method)]
+            clicks, colour = [row.clicks for row in own], _COLOURS[method]
+            lows, highs = ([getattr(row.interval, end) for row in own] for end in ("low", "high"))
+            axis.fill_between(clicks, lows, highs, color=colour, alpha=0.2, lw=0)
+            axis.plot(clicks, [row.mean_iou for row in own], color=colour, marker=_MARKERS[method])
+            axis.plot(clicks, [row.msa for row in own], color=colour, lw=1, ls="--")
+        axis.set_ylim(0, 1.03)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_xlabel("correcting clicks")
+        axis.grid(axis="y")
+    axes[0][0].set_ylabel("mean IoU")
+    return ink.to_svg(figure, "clicks")
 
 
 def training_svg(curve: Sequence[CurvePoint]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mitosam.evaluation.metrics import dice, iou
 from mitosam.models.decoder import MaskDecoder
 from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
+from mitosam.training.corrections import corrected
 from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
 from mitosam.training.loop import TrainingLoop, TrainingResult, ValidationScore
 from mitosam.training.losses import dice_bce_loss
@@ -101,19 +103,33 @@ class Trainer(TrainingLoop):
         """Add the gradients of the loss of one step's prompts; its mean over them."""
         total, num_prompts = 0.0, 0
         drawn = [
-            (example, groups)
+            (example, groups, rng)
             for example, rng in self._batch(step)
             if (groups := self._sampler.draw(example, rng))
         ]
-        count = sum(len(group.regions) for _, groups in drawn for group in groups)
-        for example, groups in drawn:
+        count = sum(len(group.regions) for _, groups, _ in drawn for group in groups)
+        for example, groups, rng in drawn:
             embedding = self._embedding(example)
             for group in groups:
-                loss = self._loss(embedding, group)
-                torch.autograd.backward(loss * (len(group.regions) / count))
-                total += float(loss.detach()) * len(group.regions)
+                loss = self._backward_group(embedding, group, len(group.regions) / count, rng)
+                total += loss * len(group.regions)
                 num_prompts += len(group.regions)
         return total / max(num_prompts, 1)
+
+    def _backward_group(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        group: PromptGroup,
+        weight: float,
+        rng: np.random.Generator,
+    ) -> float:
+        """Add the gradients of the first answers' loss, and of the corrected ones'; the first."""
+        loss, logits = self._loss(embedding, group)
+        torch.autograd.backward(loss * weight)
+        again = self._corrected(embedding, group, logits.detach(), rng)
+        if again is not None:
+            torch.autograd.backward(self._loss(embedding, again)[0] * weight)
+        return float(loss.detach())
 
     def _batch(self, step: int) -> list[tuple[TileExample, np.random.Generator]]:
         """The tiles of one step: each epoch is a new permutation, each tile has its own stream."""
@@ -125,10 +141,32 @@ class Trainer(TrainingLoop):
             batch.append((self._examples[order[position % count]], stream))
         return batch
 
-    def _loss(self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup) -> Tensor:
+    def _corrected(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        group: PromptGroup,
+        logits: Float[Tensor, "P r r"],
+        rng: np.random.Generator,
+    ) -> PromptGroup | None:
+        """The prompts with clicks that correct the model's own answers; None to leave them."""
+        most = self._settings.max_corrections
+        if group.kind == "patch_box" or not most or rng.random() >= self._settings.corrected_share:
+            return None
+        prompts, input_px = group.prompts, self._model.input_px
+        for clicks_left in range(int(rng.integers(most)), -1, -1):
+            prompts = corrected(prompts, logits, group.targets, rng, input_px=input_px)
+            if clicks_left:
+                with torch.no_grad():
+                    logits = self._model.decode(embedding, prompts).low_res_logits[0, :, 0]
+        return replace(group, prompts=prompts)
+
+    def _loss(
+        self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup
+    ) -> tuple[Tensor, Float[Tensor, "P r r"]]:
+        """The loss, and the logits that were compared with the targets."""
         decoded = self._model.decode(embedding, group.prompts)
         logits = group.crop(decoded.low_res_logits[0, :, 0])
-        return dice_bce_loss(logits, group.targets.to(logits.device))
+        return dice_bce_loss(logits, group.targets.to(logits.device)), logits
 
     @torch.inference_mode()
     def score_validation(self) -> ValidationScore:

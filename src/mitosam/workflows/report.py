@@ -22,6 +22,7 @@ from mitosam.training.curve import CurvePoint
 from mitosam.workflows.automatic_report import automatic_content
 from mitosam.workflows.automatic_results import AutomaticScore, read_automatic
 from mitosam.workflows.evaluate import Evaluation, ask, read_evaluation, read_masks
+from mitosam.workflows.evaluate_clicks import read_clicks
 from mitosam.workflows.prepare import describe_split
 from mitosam.workflows.provenance import provenance_rows, split_notes
 from mitosam.workflows.runs import Part, Run
@@ -67,6 +68,7 @@ def report(
             + [OBJECTS[run.settings.evaluation.objects]]
         ),
         notes=notes,
+        clicks=read_clicks(run),
         automatic=_automatic(run, automatic, notes),
         provenance=provenance_rows(run),
     )
