@@ -1,1 +1,1 @@
-"""The interactive session, without any toolkit: a face only shows it and passes on what users do."""
+"""The interactive session, without any toolkit: faces show it and pass on what users do."""

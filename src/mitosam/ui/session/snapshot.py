@@ -10,6 +10,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 State = Literal["accepted", "proposed"]
+JobKind = Literal["segment", "teach"]
 PointXY = tuple[float, float]
 BoxXYXY = tuple[float, float, float, float]
 
@@ -57,7 +58,7 @@ class DraftState:
 class JobState:
     """Something that goes on in the background, or went on."""
 
-    kind: Literal["segment", "teach"]
+    kind: JobKind
     title: str
     done: int = 0
     total: int | None = None

@@ -1,0 +1,87 @@
+"""What a model does for a session, as the session sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mitosam.geometry import Window
+from mitosam.prompts import Prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundMask:
+    """A mask on a section, cut to a window of it, and the model's own guess of its IoU."""
+
+    window: Window
+    mask: Bool[np.ndarray, "h w"]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundObjects:
+    """What the automatic method found on some sections.
+
+    One id is one object on all of them; `confidence` in 0 to 1 is given for each id.
+    """
+
+    labels: Mapping[int, Int[np.ndarray, "height width"]]
+    confidence: Mapping[int, float]
+
+
+class Assistant(Protocol):
+    """A model at work on one volume. Its methods may be called from any thread."""
+
+    @property
+    def model_name(self) -> str:
+        """What the user calls the model."""
+        ...
+
+    def look_at(self, z: int) -> None:
+        """A section is shown: see to its embeddings first, then to its neighbours'."""
+        ...
+
+    def embedded(self) -> frozenset[int]:
+        """The sections on which prompts are answered at once."""
+        ...
+
+    def candidates(self, z: int, prompts: Prompts) -> Sequence[FoundMask]:
+        """The masks for one prompt, the best guess first."""
+        ...
+
+    def segment(
+        self,
+        sections: range,
+        *,
+        method: str,
+        done: Callable[[int, int], None],
+        stopped: Callable[[], bool],
+    ) -> FoundObjects | None:
+        """All objects of some sections; None if it was stopped on the way.
+
+        `done` is told how many steps of how many are done. The calling thread does the work.
+
+        Raises
+        ------
+        MitosamError
+            The model cannot do that.
+        """
+        ...
+
+    def ask(self, text: str, z: int) -> FoundObjects:
+        """All objects of a section that a word names.
+
+        Raises
+        ------
+        MitosamError
+            The word is not understood, or the model cannot do that.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop what goes on in the background."""
+        ...
