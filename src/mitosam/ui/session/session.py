@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,11 @@ from mitosam.ui.session.carry import CarryResult, box_prompt, most_alike
 from mitosam.ui.session.draft import Draft
 from mitosam.ui.session.jobs import Jobs, Work
 from mitosam.ui.session.labelling import Labelling
+from mitosam.ui.session.reading import ReadSection
 from mitosam.ui.session.snapshot import Candidate, Comparison, JobKind, JobState
 from mitosam.ui.session.store import AnnotationStore
 from mitosam.ui.session.view import CandidateMask, View
-
-ReadSection = Callable[[int], UInt8[np.ndarray, "height width"]]
+from mitosam.workflows.voxel_sizes import VoxelSize
 
 
 class Session(Labelling):
@@ -37,9 +36,11 @@ class Session(Labelling):
         *,
         read: ReadSection,
         folder: Path,
+        voxel_size_nm: VoxelSize | None = None,
     ) -> None:
-        super().__init__(store, volume.shape_zyx, spacing=volume.voxel_size_nm or (1.0, 1.0, 1.0))
+        super().__init__(store, volume.shape_zyx, spacing=voxel_size_nm or (1.0, 1.0, 1.0))
         self.volume = volume
+        self.voxel_size_nm = voxel_size_nm
         self.folder = folder
         self._read = read
         self._assistant = assistant
