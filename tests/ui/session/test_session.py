@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mitosam.errors import InputError, MitosamError, SettingsError
+from mitosam.errors import InputError, MitosamError, OutputExistsError, SettingsError
+from mitosam.io.open import open_volume
 from tests.ui.session.conftest import SHAPE, disc
 
 
@@ -298,6 +301,34 @@ def test_a_wrong_request_is_refused_and_changes_nothing(session, wrong):
         wrong(view)
     assert everything(session) == before
     assert view.snapshot() == shown
+
+
+@pytest.mark.parametrize(
+    ("export_format", "name"), [("tiff", "labels.tif"), ("ome-zarr", "labels.ome.zarr")]
+)
+def test_exported_labels_are_read_back_as_they_are(session, tmp_path, export_format, name):
+    kept = add_disc(session, 1, 60, 100, 20)
+    session.segment(range(2, 3))
+    session.wait("segment", 10)
+    whole = open_volume(session.export(tmp_path / "all" / name, export_format))
+    for z in range(SHAPE[0]):
+        np.testing.assert_array_equal(whole.section(z), session.labels(z))
+    part = session.export(tmp_path / "part" / name, export_format, only_accepted=True)
+    assert np.unique(np.stack(list(open_volume(part).sections()))).tolist() == [0, kept]
+    with pytest.raises(OutputExistsError):
+        session.export(tmp_path / "all" / name, export_format)
+
+
+def test_measurements_and_coco_hold_every_object(session, tmp_path):
+    add_disc(session, 1, 60, 100, 20)
+    session.segment(range(2, 3))
+    session.wait("segment", 10)
+    measured = session.export(tmp_path / "measured", "measurements")
+    assert len((measured / "mitochondria.csv").read_text().splitlines()) == 1 + 3
+    coco = json.loads(session.export(tmp_path / "labels.json", "coco").read_text())
+    assert [row["image_id"] for row in coco["annotations"]] == [2, 3, 3]
+    with pytest.raises(SettingsError, match="format must be"):
+        session.export(tmp_path / "x", "pdf")
 
 
 z_of, id_of = st.integers(0, SHAPE[0] - 1), st.integers(1, 6)

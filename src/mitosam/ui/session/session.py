@@ -10,9 +10,11 @@ from jaxtyping import UInt8
 from mitosam.errors import InputError
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
+from mitosam.progress import SILENT, Progress
 from mitosam.ui.session.assistant import Assistant, FoundMask, FoundObjects
 from mitosam.ui.session.carry import CarryResult, box_prompt, most_alike
 from mitosam.ui.session.draft import Draft
+from mitosam.ui.session.export import ExportFormat, export_labels, only_ids
 from mitosam.ui.session.jobs import Jobs, Work
 from mitosam.ui.session.labelling import Labelling
 from mitosam.ui.session.reading import ReadSection
@@ -153,6 +155,36 @@ class Session(Labelling):
             else f"segmenting sections {sections[0] + 1} to {sections[-1] + 1}"
         )
         self._jobs.start("segment", title, lambda work: self._segment(work, sections, method))
+
+    def label_volume(self, *, only_accepted: bool = False) -> Volume:
+        """The labels as a volume, read as they are at the time of reading."""
+        volume = Volume(
+            name="labels",
+            shape_zyx=self.shape_zyx,
+            dtype=np.dtype(np.uint32),
+            section_names=self.volume.section_names,
+            read_section=self.labels,
+            voxel_size_nm=self.voxel_size_nm,
+        )
+        return only_ids(volume, self._accepted()) if only_accepted else volume
+
+    def export(
+        self,
+        out: Path,
+        export_format: ExportFormat,
+        *,
+        only_accepted: bool = False,
+        progress: Progress = SILENT,
+    ) -> Path:
+        """Write the labels, or what is measured of them, into the new file or folder `out`."""
+        labels = self.label_volume(only_accepted=only_accepted)
+        return export_labels(labels, out, export_format, progress)
+
+    def _accepted(self) -> frozenset[int]:
+        sections = self.annotated()
+        return frozenset(
+            one.id for z in sections for one in self.objects(z) if one.state == "accepted"
+        )
 
     def _segment(self, work: Work, sections: range, method: str) -> None:
         found: FoundObjects | None = self._assistant.segment(
