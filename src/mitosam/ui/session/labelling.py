@@ -243,9 +243,6 @@ class Labelling:
             new_ids: dict[int, int] = {}
             for z, labels in found.items():
                 self.check_section(z)
-                for one in self._store.objects(z):
-                    if one.state == "proposed":
-                        self._relabel(edit, z, one.id, 0)
                 self._propose_on(edit, z, labels, new_ids)
             for number, object_id in new_ids.items():
                 trust = confidence.get(number)
@@ -278,17 +275,19 @@ class Labelling:
         self, edit: Edit, z: int, labels: Int[np.ndarray, "height width"], new_ids: dict[int, int]
     ) -> None:
         """Paint one section's finds; `new_ids` are those of what earlier sections held."""
-        free = self._store.section(z) == 0
+        before = self._store.section(z)
+        old = [one.id for one in self._store.objects(z) if one.state == "proposed"]
+        before[np.isin(before, old)] = 0
+        free = before == 0
         counts = np.bincount(labels.ravel())
         free_counts = np.bincount(labels[free], minlength=len(counts))
+        id_of = np.zeros(len(counts), np.uint32)
         for number in np.flatnonzero(counts[1:]) + 1:
             if free_counts[number] >= MIN_FREE * counts[number]:
                 if number not in new_ids:
                     new_ids[int(number)] = edit.new_id()
-                rows, columns = (np.flatnonzero((labels == number).any(axis=a)) for a in (1, 0))
-                y, x = int(rows[0]), int(columns[0])
-                mask = labels[y : rows[-1] + 1, x : columns[-1] + 1] == number
-                self._change(edit, z, (y, x), mask.shape, painted(mask, new_ids[int(number)]))
+                id_of[number] = new_ids[int(number)]
+        edit.paint(z, 0, 0, np.where(free, id_of[labels], before))
 
     def _whole(self, object_id: int) -> tuple[tuple[int, int, int], Bool[np.ndarray, "z y x"]]:
         """An object on all its sections, with the corner of the box round it."""
