@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.jobs import Work
 from mitosam.ui.session.session import Session
 from mitosam.ui.session.store import AnnotationStore
 
@@ -57,18 +58,11 @@ class DiscAssistant:
             for scale, score in ((1.0, 0.9), (0.5, 0.7), (1.5, 0.4))
         ]
 
-    def segment(
-        self,
-        sections: range,
-        *,
-        method: str,
-        done: Callable[[int, int], None],
-        stopped: Callable[[], bool],
-    ) -> FoundObjects | None:
+    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
         labels = {}
         for place, z in enumerate(sections):
-            done(place, len(sections))
-            if stopped():
+            work.report(place + 1, len(sections))
+            if work.stopped():
                 return None
             labels[z] = np.zeros(SHAPE[1:], np.int32)
             labels[z][disc(z, 30, 40, 12)] = 1
@@ -78,9 +72,7 @@ class DiscAssistant:
     def ask(self, text: str, z: int) -> FoundObjects:
         if text.strip() != "mitochondria":
             raise InputError(f"{text!r} is not understood; mitochondria is")
-        found = self.segment(
-            range(z, z + 1), method="auto", done=lambda *_: None, stopped=lambda: False
-        )
+        found = self.segment(range(z, z + 1), "auto", Work())
         assert found is not None
         return found
 

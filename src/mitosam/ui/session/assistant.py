@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 
 from mitosam.geometry import Window
 from mitosam.prompts import Prompts
+from mitosam.ui.session.jobs import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +54,8 @@ class Assistant(Protocol):
         """The masks for one prompt, the best guess first."""
         ...
 
-    def segment(
-        self,
-        sections: range,
-        *,
-        method: str,
-        done: Callable[[int, int], None],
-        stopped: Callable[[], bool],
-    ) -> FoundObjects | None:
-        """All objects of some sections; None if it was stopped on the way.
-
-        `done` is told how many steps of how many are done. The calling thread does the work.
+    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
+        """All objects of some sections, found in the calling thread; None if it was stopped.
 
         Raises
         ------

@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 class Work:
-    """A running job's side of it: it reports what is done, and asks whether to stop."""
+    """A running job's side of it: it reports how much is done, and asks whether to stop."""
 
-    def __init__(self, report: Callable[[int, int | None], None]) -> None:
+    def __init__(self, report: Callable[[int, int], None] = lambda *_: None) -> None:
         self.report = report
         self._stop = threading.Event()
 
@@ -104,7 +104,7 @@ class Jobs:
             del self._running[kind]
         self._changed()
 
-    def _report(self, kind: JobKind, done: int, total: int | None, started: float) -> None:
+    def _report(self, kind: JobKind, done: int, total: int, started: float) -> None:
         seconds = time.monotonic() - started
         eta_s = seconds / done * (total - done) if done and total else None
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mitosam.inference.tiles import predict_section
 from mitosam.io.volume import Volume
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.jobs import Work
 from mitosam.ui.session.reading import ReadSection
 from mitosam.workflows.automatic_model import segmenter_of
 from mitosam.workflows.models import open_cache
@@ -74,14 +75,7 @@ class ModelAssistant:
             ]
         return found
 
-    def segment(
-        self,
-        sections: range,
-        *,
-        method: str,
-        done: Callable[[int, int], None],
-        stopped: Callable[[], bool],
-    ) -> FoundObjects | None:
+    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
         """All objects of some sections, by the automatic method."""
         chosen = self._segmenter.choose(method)  # type: ignore[arg-type]  # checked there
         settings = self._segmenter.info.settings_of(chosen)
@@ -89,10 +83,10 @@ class ModelAssistant:
         compute = self._segmenter.mapper(chosen, self._read, len(self._volume))
         maps = []
         for place, z in enumerate(sections):
-            if stopped():
+            if work.stopped():
                 return None
             maps.append(compute(z))
-            done(place + 1, len(sections))
+            work.report(place + 1, len(sections))
         labels = label_maps(maps, settings)
         trust = {
             int(number): float(
@@ -107,9 +101,7 @@ class ModelAssistant:
         """All objects of a section that a word names."""
         if text.strip().lower() not in ("mitochondria", "mitochondrion"):
             raise InputError(f"{text!r} is not understood; mitochondria is")
-        found = self.segment(
-            range(z, z + 1), method="auto", done=lambda *_: None, stopped=lambda: False
-        )
+        found = self.segment(range(z, z + 1), "auto", Work())
         assert found is not None
         return found
 

@@ -11,7 +11,7 @@ from mitosam.errors import InputError
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.progress import SILENT, Progress
-from mitosam.ui.session.assistant import Assistant, FoundMask, FoundObjects
+from mitosam.ui.session.assistant import Assistant, FoundMask
 from mitosam.ui.session.carry import CarryResult, box_prompt, most_alike
 from mitosam.ui.session.draft import Draft
 from mitosam.ui.session.export import ExportFormat, export_labels, only_ids
@@ -187,9 +187,7 @@ class Session(Labelling):
         )
 
     def _segment(self, work: Work, sections: range, method: str) -> None:
-        found: FoundObjects | None = self._assistant.segment(
-            sections, method=method, done=work.report, stopped=work.stopped
-        )
+        found = self._assistant.segment(sections, method, work)
         if found is not None:
             self.propose(found.labels, found.confidence)
 
