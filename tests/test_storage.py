@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from mitosam.errors import OutputExistsError, StorageError
-from mitosam.storage import atomic_path, require_new_folder, sha256_of_file, write_text
+from mitosam.errors import OutputExistsError, OutputInUseError, StorageError
+from mitosam.storage import (
+    atomic_path,
+    require_new_folder,
+    sha256_of_file,
+    sole_writer,
+    write_text,
+)
+from tests.other_process import writing_to
 
 
 def test_a_file_appears_whole_with_its_parents_and_the_usual_rights(tmp_path):
@@ -75,3 +85,43 @@ def test_a_new_folder_is_made_and_a_full_one_refused(tmp_path):
 def test_the_hash_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def write_in_turn(folder):
+    with sole_writer(folder):
+        return sorted(path.name for path in folder.parent.iterdir())
+
+
+def test_two_processes_do_not_write_to_one_folder(tmp_path):
+    out = tmp_path / "out"
+    with writing_to(out) as other:
+        with pytest.raises(OutputInUseError, match=rf"out is being written by .*{other.pid}\)"):
+            write_in_turn(out)
+        assert write_in_turn(tmp_path / "other") == [".other.lock", ".out.lock"]
+    assert write_in_turn(out) == [".out.lock"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_leaves_nothing_locked(tmp_path):
+    with writing_to(tmp_path / "out") as other:
+        other.kill()
+        other.wait()
+        assert (tmp_path / ".out.lock").exists()
+        assert write_in_turn(tmp_path / "out") == [".out.lock"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_block_within_a_block_is_the_same_writer_and_another_thread_is_not(tmp_path):
+    out = tmp_path / "out"
+    with sole_writer(out), ThreadPoolExecutor(1) as threads:
+        assert write_in_turn(out) == [".out.lock"]
+        assert write_in_turn(Path(os.path.relpath(out))) == [".out.lock"]
+        with pytest.raises(OutputInUseError, match=str(os.getpid())):
+            threads.submit(write_in_turn, out).result()
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_no_lock_can_be_made_nothing_is_locked(tmp_path):
+    (tmp_path / "file").write_text("")
+    with sole_writer(tmp_path / "file" / "out"):
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]

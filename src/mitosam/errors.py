@@ -20,6 +20,10 @@ class OutputExistsError(MitosamError, FileExistsError):
     """A result that would be overwritten."""
 
 
+class OutputInUseError(MitosamError, BlockingIOError):
+    """A result that another process is writing."""
+
+
 class StorageError(MitosamError, OSError):
     """A disk that is full or cannot be written."""
 

@@ -13,9 +13,11 @@ import pytest
 
 import mitosam as package
 from mitosam.cli import main
+from mitosam.cli.main import after_stop
 from mitosam.embeddings import CacheSettings, list_cache
 from mitosam.io.prompt_files import write_prompts
 from mitosam.prompts import Prompts
+from tests.other_process import writing_to
 from tests.tiny_runs import SHORT, contents
 
 SETTINGS = [part for text in SHORT for part in ("--set", text)]
@@ -146,9 +148,46 @@ def test_a_stop_by_the_keyboard_is_said_and_leaves_nothing_half_written(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err.strip().splitlines()[-1].startswith("stopped; finetune --resume")
+    assert err.strip().splitlines()[-1] == f"stopped; {after_stop(['finetune'])}"
     assert "Traceback" not in err
     assert not list(run.rglob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way"),
+    [
+        (["-v", "finetune", "segment"], "with --resume goes on"),
+        (["train", "run"], "the same command goes on"),
+        (["segment", "em.tif", "--out", "out"], "the same command goes on"),
+        (["evaluate", "run", "--automatic"], "goes on"),
+        (["measure", "labels.tif"], "starts anew"),
+        ([], "starts anew"),
+    ],
+)
+def test_whoever_stops_a_command_is_told_how_it_goes_on(arguments, way):
+    assert way in after_stop(arguments)
+
+
+def test_a_second_process_on_the_same_run_is_one_line(tmp_path, mitosam, sources, base_model):
+    run, segmented = tmp_path / "run", tmp_path / "segmented"
+    mitosam(
+        "prepare", sources.images, sources.masks, "--out", run, "--model", base_model, *SETTINGS
+    )
+    commands = [
+        (run, "finetune", sources.images, sources.masks, "--out", run, *SETTINGS),
+        (run, "train", run),
+        (run, "evaluate", run),
+        (segmented, "segment", sources.images, "--model", base_model, "--out", segmented),
+    ]
+    before = contents(run)
+    for folder, *command in commands:
+        with writing_to(folder):
+            done = mitosam(*command)
+        assert (done.code, done.out) == (2, "")
+        assert "is being written by another process" in " ".join(done.err.split())
+        assert "Traceback" not in done.err
+    assert contents(run) == before
+    assert not segmented.exists()
 
 
 def wait_for(path, process):

@@ -22,7 +22,7 @@ from tests.morphometry.shapes import ANISOTROPIC, ISOTROPIC, ball, capsule
 
 blocks = arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
 SIZE = (30.0, 8.0, 5.0)
-IN_NM = ("nearest_neighbour_nm", "skeleton_length_nm")
+IN_NM = ("nearest_neighbour_nm", "length_nm", "skeleton_length_nm")
 
 
 def measured(labels, size=SIZE, probability=None):
@@ -67,6 +67,8 @@ def test_a_whole_volume_in_one_piece_gives_the_same():
         assert centroid_px == pytest.approx(tuple(at.mean(0) + 0.5))
         assert row.centroid_z_nm == pytest.approx(30 * row.centroid_z_px)
         assert row.num_sections == mask.any((1, 2)).sum()
+        assert row.largest_area_px == mask.sum((1, 2)).max()
+        assert row.largest_area_um2 == pytest.approx(row.largest_area_px * 40e-6)
         area = boundary_sizes(mask.astype(np.uint8), SIZE, 1)[0]
         assert row.surface_area_um2 == pytest.approx(area / 1e6)
         crop = mask[row.z0 : row.z1, row.y0 : row.y1, row.x0 : row.x1]

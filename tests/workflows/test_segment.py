@@ -18,6 +18,7 @@ from mitosam.io.ome_zarr_spec import VolumeSpec
 from mitosam.io.ome_zarr_writer import write_ome_zarr
 from mitosam.io.open import open_volume
 from mitosam.reporting import turntable
+from mitosam.reporting.words import three_figures
 from mitosam.workflows.automatic_model import segmenter_of
 from mitosam.workflows.segment import segment
 from mitosam.workflows.tuned_model import load_tuned_model
@@ -114,6 +115,18 @@ def test_instances_lie_where_the_probability_is_high(expected):
     means = [probability[labels == i].mean() / 255 for i in range(1, labels.max() + 1)]
     confidences = [float(row["confidence"]) for row in rows_of(expected.table)]
     np.testing.assert_allclose(confidences, means, rtol=1e-3)
+
+
+def test_the_page_tells_each_instances_largest_section(expected):
+    labels, size = whole(expected.labels), np.prod(VOXEL_SIZE_NM[1:]) / 1e6
+    largest = {row.instance: row.largest_area_um2 for row in expected.instances}
+    for instance, area in largest.items():
+        assert area == pytest.approx((labels == instance).sum(axis=(1, 2)).max() * size)
+    table = expected.report.read_text("utf-8").partition('id="largest"')[2]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*)</tr>", table)]
+    shown = [row for row in cells if len(row) == 7][:10]
+    biggest = sorted(expected.instances, key=lambda row: -row.num_voxels)[: len(shown)]
+    assert [row[2] for row in shown] == [three_figures(row.largest_area_um2) for row in biggest]
 
 
 def test_each_section_has_a_preview_and_the_page_needs_no_other_file(expected, images):

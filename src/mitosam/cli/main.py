@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,11 +50,25 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as ended:  # typer turns Ctrl-C into this code
         if ended.code == STOPPED:
-            console.print("stopped; finetune --resume, or train, goes on where it was")
+            console.print(f"stopped; {after_stop(sys.argv[1:])}")
         raise
 
 
 STOPPED = 130
+_GOES_ON = {
+    "finetune": "the same command with --resume goes on where it was",
+    "prepare": "`mitosam finetune` with the same files, --out and --resume goes on",
+    "train": "the same command goes on where it was",
+    "segment": "the same command goes on where it was",
+    "evaluate": "what is scored is kept; the same command, or with --out `mitosam evaluate` of "
+    "that folder, goes on",
+}
+
+
+def after_stop(arguments: Sequence[str]) -> str:
+    """What someone can do who stopped a command."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    return _GOES_ON.get(command, "the same command starts anew")
 
 
 def _show_version(wanted: bool) -> None:

@@ -14,6 +14,8 @@ class Extent:
 
     num_voxels: int
     num_sections: int
+    largest_area_px: int
+    """Of the section that shows most of it."""
     start_zyx: tuple[int, int, int]
     stop_zyx: tuple[int, int, int]
     sum_zyx: tuple[float, float, float]
@@ -54,6 +56,7 @@ class Census:
         new = Extent(
             num_voxels=area,
             num_sections=1,
+            largest_area_px=area,
             start_zyx=(z, row.y0, row.x0),
             stop_zyx=(z + 1, row.y1, row.x1),
             sum_zyx=(area * (z + 0.5), area * row.centroid_y_px, area * row.centroid_x_px),
@@ -74,6 +77,7 @@ def _joined(one: Extent, other: Extent) -> Extent:
     return Extent(
         num_voxels=one.num_voxels + other.num_voxels,
         num_sections=one.num_sections + other.num_sections,
+        largest_area_px=max(one.largest_area_px, other.largest_area_px),
         start_zyx=(starts[0], starts[1], starts[2]),
         stop_zyx=(stops[0], stops[1], stops[2]),
         sum_zyx=(sums[0], sums[1], sums[2]),

@@ -12,6 +12,7 @@ from mitosam.io.volume import Volume
 from mitosam.morphometry.census import Census, Extent
 from mitosam.morphometry.crofton import boundary_sizes
 from mitosam.morphometry.crops import Crop, crop_instances
+from mitosam.morphometry.lengths import largest_distance
 from mitosam.morphometry.neighbours import SurfaceStore, nearest_distances, surface_corners
 from mitosam.morphometry.sections import NAN, NM_PER_UM
 from mitosam.morphometry.skeleton import measure_skeleton
@@ -42,6 +43,7 @@ class InstanceRow:
     y1: int
     x1: int
     touches_border: bool
+    largest_area_px: int
     centroid_z_px: float
     centroid_y_px: float
     centroid_x_px: float
@@ -49,9 +51,11 @@ class InstanceRow:
     centroid_z_nm: float = NAN
     centroid_y_nm: float = NAN
     centroid_x_nm: float = NAN
+    largest_area_um2: float = NAN
     volume_um3: float = NAN
     surface_area_um2: float = NAN
     sphericity: float = NAN
+    length_nm: float = NAN
     skeleton_length_nm: float = NAN
     num_branch_points: int | None = None
     nearest_neighbour_nm: float = NAN
@@ -110,6 +114,7 @@ def _counted(
         **dict(zip(("z0", "y0", "x0"), extent.start_zyx, strict=True)),
         **dict(zip(("z1", "y1", "x1"), extent.stop_zyx, strict=True)),
         touches_border=extent.touches_border(shape_zyx),
+        largest_area_px=extent.largest_area_px,
         centroid_z_px=centroid_px[0],
         centroid_y_px=centroid_px[1],
         centroid_x_px=centroid_px[2],
@@ -117,6 +122,7 @@ def _counted(
         centroid_z_nm=centroid_nm[0] if in_volume else NAN,
         centroid_y_nm=centroid_nm[1],
         centroid_x_nm=centroid_nm[2],
+        largest_area_um2=extent.largest_area_px * size[1] * size[2] / NM_PER_UM**2,
     )
 
 
@@ -131,6 +137,7 @@ def _with_shape(row: InstanceRow, crop: Crop, voxel_size_nm: VoxelSize) -> Insta
         volume_um3=volume_nm3 / NM_PER_UM**3,
         surface_area_um2=area_nm2 / NM_PER_UM**2,
         sphericity=sphericity(volume_nm3, area_nm2),
+        length_nm=max(skeleton.span_nm, largest_distance(crop.mask, voxel_size_nm)),
         skeleton_length_nm=skeleton.length_nm,
         num_branch_points=skeleton.num_branch_points,
     )

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
+from mitosam.morphometry.lengths import longest_way
+
 NUM_SMOOTHINGS = 4
 """How often the points of the skeleton move to their neighbours' mean.
 
@@ -20,10 +22,14 @@ _ISOTROPIC = 1.01  # largest ratio of voxel sides that is thinned without resamp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
-    """A skeleton's length over all branches, and how many points join three or more of them."""
+    """What the middle line of one instance tells."""
 
     length_nm: float
+    """Over all branches."""
+    span_nm: float
+    """Of the longest way along it, on to the surface at both ends; 0 where there is no line."""
     num_branch_points: int
+    """Points that join three or more branches."""
 
 
 def measure_skeleton(
@@ -34,7 +40,8 @@ def measure_skeleton(
     Anisotropic voxels are resampled to cubes of the same volume, through the distance to the
     boundary. Cavities are filled first, since thinning would wrap a sheet round them. End branches
     no longer than the distance from their branch point to the boundary are bumps of the surface
-    and are cut off. A body without a long axis thins to a point or to nothing and has length 0.
+    and are cut off. A body without a long axis thins to a point or to nothing: its length is 0,
+    and `largest_distance` is what tells of its size.
     Thinning: Lee, Kashyap and Chu, CVGIP 56 (1994) 462.
     """
     from skimage.morphology import skeletonize
@@ -45,12 +52,15 @@ def measure_skeleton(
     solid, cube_nm = _cubic(padded, depth_nm, voxel_size_nm)
     points = np.argwhere(skeletonize(solid))
     if len(points) < 2:
-        return Skeleton(length_nm=0.0, num_branch_points=0)
+        return Skeleton(length_nm=0.0, span_nm=0.0, num_branch_points=0)
     to_voxels = cube_nm / np.array(voxel_size_nm)
     at = np.minimum(np.rint(points * to_voxels).astype(int), np.array(padded.shape) - 1)
     graph = _pruned(_graph(points) * cube_nm, depth_nm[tuple(at.T)])
+    line_nm = _smoothed(graph, points * cube_nm)
+    graph = _with_lengths(graph, line_nm)
     return Skeleton(
-        length_nm=_smoothed_length(graph, points * cube_nm),
+        length_nm=float(graph.sum() / 2),
+        span_nm=longest_way(graph, line_nm, padded, depth_nm, voxel_size_nm),
         num_branch_points=_num_branch_points(graph),
     )
 
@@ -180,8 +190,10 @@ def _branch(
         branch.append(here)
 
 
-def _smoothed_length(graph: sparse.csr_array, points_nm: Float[np.ndarray, "n 3"]) -> float:
-    """The length of all edges after smoothing, in which tips stay where they are."""
+def _smoothed(
+    graph: sparse.csr_array, points_nm: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 3"]:
+    """The points after smoothing, in which tips stay where they are."""
     degrees = np.diff(graph.indptr)
     neighbours = graph.copy()
     neighbours.data[:] = 1
@@ -190,8 +202,14 @@ def _smoothed_length(graph: sparse.csr_array, points_nm: Float[np.ndarray, "n 3"
         means = (neighbours @ points_nm)[moving] / degrees[moving, None]
         points_nm = points_nm.copy()
         points_nm[moving] = (points_nm[moving] + means) / 2
+    return points_nm
+
+
+def _with_lengths(graph: sparse.csr_array, points_nm: Float[np.ndarray, "n 3"]) -> sparse.csr_array:
+    """The graph with the distance of its points as the length of each edge."""
     first, second = sparse.triu(graph).nonzero()
-    return float(np.linalg.norm(points_nm[first] - points_nm[second], axis=1).sum())
+    lengths = np.linalg.norm(points_nm[first] - points_nm[second], axis=1)
+    return _symmetric(first, second, lengths, graph.shape[0])
 
 
 def _num_branch_points(graph: sparse.csr_array) -> int:

@@ -24,7 +24,7 @@ from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
 from mitosam.models.tuned import load_tuned
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
-from mitosam.storage import atomic_path, write_text
+from mitosam.storage import atomic_path, sole_writer, write_text
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Run, now, read_object
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
@@ -54,12 +54,15 @@ def evaluate(
     ------
     InputError
         No test section has a mitochondrion.
+    OutputInUseError
+        Another process is working on the run.
     """
-    model = model or load_base(run.settings)
-    scores = evaluate_base(run, model, progress=progress)
-    if run.tuned_weights.exists():
-        load_tuned(run.tuned_weights, model.sam)
-        scores = scores + _evaluate_method(run, model, "tuned", progress)
+    with sole_writer(run.folder):
+        model = model or load_base(run.settings)
+        scores = evaluate_base(run, model, progress=progress)
+        if run.tuned_weights.exists():
+            load_tuned(run.tuned_weights, model.sam)
+            scores = scores + _evaluate_method(run, model, "tuned", progress)
     return summarise_scores(scores, run.settings.seed)
 
 

@@ -17,7 +17,7 @@ from mitosam.inference.map_store import MapStore
 from mitosam.io.write import write_sections_tiff
 from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import write_text
+from mitosam.storage import sole_writer, write_text
 from mitosam.workflows.automatic import METHODS, Method, Segmenter
 from mitosam.workflows.automatic_model import save_info, segmenter_of_run
 from mitosam.workflows.automatic_report import write_automatic_report
@@ -95,7 +95,21 @@ def evaluate_automatic(
         It has no head, which a method needs.
     InputError
         It has no test sections.
+    OutputInUseError
+        Another process is working on the run.
     """
+    with sole_writer(run.folder):
+        return _evaluate(run, model, methods, rival, seconds_left, progress)
+
+
+def _evaluate(
+    run: Run,
+    model: LoadedModel | None,
+    methods: Sequence[Method],
+    rival: Rival,
+    seconds_left: float,
+    progress: Progress,
+) -> list[AutomaticScore]:
     started = time.monotonic()
     check_automatic(run.folder, methods, rival)
     slabs = [(part, sections) for part in run.parts() for sections in runs_of(part.split.test)]

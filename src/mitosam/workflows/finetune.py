@@ -10,7 +10,7 @@ from pathlib import Path
 from mitosam.config import RunSettings
 from mitosam.errors import OutputExistsError
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import require_free
+from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic_results import AutomaticScore
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
@@ -64,7 +64,21 @@ def finetune(
     ------
     OutputExistsError
         `out` holds something already, and `resume` is not set.
+    OutputInUseError
+        Another process is working on it.
     """
+    with sole_writer(out):
+        return _finetune(sources, out, settings, budget_s, resume, progress)
+
+
+def _finetune(
+    sources: Sources,
+    out: Path,
+    settings: RunSettings,
+    budget_s: float,
+    resume: bool,
+    progress: Progress,
+) -> FinetuneResult:
     started = time.monotonic()
     _check_out(out, settings, resume=resume)
     model = load_base(settings)  # first, as a model that is not there would be found out late

@@ -20,7 +20,7 @@ from mitosam.io.volume import Volume
 from mitosam.morphometry.instances import InstanceRow
 from mitosam.morphometry.summary import VolumeSummary
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import require_free
+from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.automatic_model import segmenter_of
 from mitosam.workflows.measure import measure_volume
@@ -84,29 +84,32 @@ def segment(
         The voxel size contradicts the file's.
     OutputExistsError
         `out` holds something already.
+    OutputInUseError
+        Another process is writing it.
     """
     started = time.monotonic()
-    require_free(out)
-    volume = open_volume(images)
-    size = choose_voxel_size(volume, voxel_size_nm)
-    settings = settings or resolve_settings()
-    usable = load_tuned_model(model, settings.model)
-    job = _job(volume, size, usable, segmenter_of(usable, model, settings), method, progress)
-    work = WorkFolder(out, probability=probability)
-    work.take(job.identity(progress), progress)
-    seconds = write_volumes(work, job, tiff=tiff, progress=progress)
-    rows, summary = _measure(work, size, seconds, progress)
-    labels = open_volume(work.labels)
-    before = time.monotonic()
-    write_previews(work.result / "previews", job.read, labels, len(rows), progress)
-    seconds["previews"] = time.monotonic() - before
-    facts = _facts(job, model, usable, seconds, summary)
-    write_json(work.result / FACTS, facts)
-    write_segment_report(
-        work.result / "report.html", facts, rows, labels, job.read, title=out.name,
-        progress=progress,
-    )  # fmt: skip
-    work.hand_over()
+    with sole_writer(out):
+        require_free(out)
+        volume = open_volume(images)
+        size = choose_voxel_size(volume, voxel_size_nm)
+        settings = settings or resolve_settings()
+        usable = load_tuned_model(model, settings.model)
+        job = _job(volume, size, usable, segmenter_of(usable, model, settings), method, progress)
+        work = WorkFolder(out, probability=probability)
+        work.take(job.identity(progress), progress)
+        seconds = write_volumes(work, job, tiff=tiff, progress=progress)
+        rows, summary = _measure(work, size, seconds, progress)
+        labels = open_volume(work.labels)
+        before = time.monotonic()
+        write_previews(work.result / "previews", job.read, labels, len(rows), progress)
+        seconds["previews"] = time.monotonic() - before
+        facts = _facts(job, model, usable, seconds, summary)
+        write_json(work.result / FACTS, facts)
+        write_segment_report(
+            work.result / "report.html", facts, rows, labels, job.read, title=out.name,
+            progress=progress,
+        )  # fmt: skip
+        work.hand_over()
     return SegmentResult(
         out=out,
         labels=out / LABELS,

@@ -129,13 +129,14 @@ def _row(row: InstanceRow, *, calibrated: bool) -> PageRow:
     """What the page says of an instance; in µm where the voxel size is known."""
     measured = {
         "volume": row.volume_um3,
-        "length": row.skeleton_length_nm / 1000,
+        "length": row.length_nm / 1000,
         "nearest_distance": row.nearest_neighbour_nm / 1000,
+        "section_area": row.largest_area_um2,
         "sphericity": row.sphericity,
     }
     known = {n: v for n, v in measured.items() if calibrated and not math.isnan(v)}
     if not calibrated:
-        known["volume"] = float(row.num_voxels)
+        known |= {"volume": float(row.num_voxels), "section_area": float(row.largest_area_px)}
     return PageRow(
         label=row.instance,
         num_voxels=row.num_voxels,

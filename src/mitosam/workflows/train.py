@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mitosam.errors import OutputExistsError
 from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
+from mitosam.storage import sole_writer
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.decoder import train_decoder
 from mitosam.workflows.head import train_head
@@ -42,7 +43,16 @@ def train(
     ------
     OutputExistsError
         The run is trained already.
+    OutputInUseError
+        Another process is working on it.
     """
+    with sole_writer(run.folder):
+        return _train(run, model, seconds_left, progress)
+
+
+def _train(
+    run: Run, model: LoadedModel | None, seconds_left: float, progress: Progress
+) -> TrainedParts:
     run.require_own_model()
     if is_trained(run):
         raise OutputExistsError(
