@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from mitosam.config import resolve_settings
 from mitosam.errors import InputError
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
@@ -32,6 +33,7 @@ class DiscAssistant:
     """
 
     model_name = "discs"
+    origin = ("discs", None)
 
     def __init__(self) -> None:
         self.looked_at: list[int] = []
@@ -95,7 +97,15 @@ def open_session(tmp_path):
             read_section=images.__getitem__,
         )
         store = AnnotationStore(tmp_path / "annotations.sqlite", SHAPE)
-        session = Session(volume, store, DiscAssistant(), read=images.__getitem__, folder=tmp_path)
+        session = Session(
+            volume,
+            store,
+            DiscAssistant(),
+            read=images.__getitem__,
+            folder=tmp_path,
+            assist=lambda _: DiscAssistant(),
+            settings=resolve_settings(),
+        )
         opened.append(session)
         return session
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from mitosam.config import resolve_settings
 from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError, OutputExistsError, SettingsError, StorageError
 from mitosam.io.write import write_stack_tiff
@@ -135,3 +136,55 @@ def test_labels_of_another_size_are_refused_and_the_folder_is_free_again(opened,
 def test_a_voxel_size_that_contradicts_the_file_is_refused(opened):
     with pytest.raises(SettingsError, match="voxel"):
         opened(voxel_size_nm=tuple(2 * size for size in VOXEL_SIZE_NM))
+
+
+TEACH_QUICKLY = (
+    *("teaching.steps=2", "teaching.head_steps=2", "teaching.views=2", "head.crop_px=32"),
+    *("model.precision=fp32", "data.patch_px=64", "data.tile_px=96"),
+)
+
+
+def test_teaching_compares_old_and_new_and_switches_only_when_told(opened, files):
+    settings = resolve_settings(overrides=TEACH_QUICKLY)
+    session = opened(labels=files.masks, settings=settings)
+    with pytest.raises(InputError, match="no section is finished"):
+        session.teach(show=0)
+    for z in (0, 1):
+        session.finish(z, finished=True)
+    before = session.model_name
+    session.teach(show=0)
+    assert session.wait("teach", 120)
+    (job,) = session.jobs()
+    assert job.error is None
+    compared = session.comparison()
+    assert compared.z == 2  # the only section that taught nothing
+    assert compared.old.shape == compared.new.shape == session.shape_zyx[1:]
+    assert session.model_name == before
+    session.switch_model()
+    assert session.comparison() is None
+    assert session.model_name == compared.new_model.name
+    session.close()
+    assert opened(model=None).model_name == compared.new_model.name
+    with pytest.raises(InputError, match="no newly taught model"):
+        opened(out=session.folder.parent / "other").keep_model()
+
+
+def test_teaching_that_is_stopped_leaves_the_model_as_it_was(opened, files):
+    session = opened(labels=files.masks, settings=resolve_settings(overrides=TEACH_QUICKLY))
+    session.finish(0, finished=True)
+    session.teach(show=1)
+    session.stop("teach")
+    assert session.wait("teach", 60)
+    assert session.comparison() is None
+    assert session.jobs()[0].error is None
+
+
+def test_what_goes_wrong_in_teaching_is_said(opened, files, tmp_path):
+    (tmp_path / "file").write_text("")
+    overrides = [*TEACH_QUICKLY, f"cache.folder={tmp_path / 'file'}"]
+    settings = resolve_settings(overrides=overrides)
+    session = opened(labels=files.masks, settings=settings)
+    session.finish(0, finished=True)
+    session.teach(show=1)
+    assert session.wait("teach", 60)
+    assert "cannot be written" in session.jobs()[0].error

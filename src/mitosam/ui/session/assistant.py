@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,11 @@ class Assistant(Protocol):
     @property
     def model_name(self) -> str:
         """What the user calls the model."""
+        ...
+
+    @property
+    def origin(self) -> tuple[str, Path | None]:
+        """The base model's name, and the tuned model's file if there is one."""
         ...
 
     def look_at(self, z: int) -> None:

@@ -17,9 +17,13 @@ log = logging.getLogger(__name__)
 class Work:
     """A running job's side of it: it reports how much is done, and asks whether to stop."""
 
-    def __init__(self, report: Callable[[int, int], None] = lambda *_: None) -> None:
-        self.report = report
+    def __init__(self, report: Callable[[int, int, str], None] = lambda *_: None) -> None:
+        self._report = report
         self._stop = threading.Event()
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        """Say that `done` of `total` steps of a stage are done; a `total` of 0 is unknown."""
+        self._report(done, total, stage)
 
     def stop(self) -> None:
         """Ask the job to end soon."""
@@ -37,6 +41,7 @@ class Jobs:
         self._changed = changed
         self._states: dict[JobKind, JobState] = {}
         self._running: dict[JobKind, tuple[Work, threading.Thread]] = {}
+        self._stage_began: dict[JobKind, float] = {}
         self._lock = threading.Lock()
 
     def states(self) -> tuple[JobState, ...]:
@@ -55,8 +60,8 @@ class Jobs:
         with self._lock:
             if kind in self._running:
                 raise SettingsError(f"{self._states[kind].title} goes on still; wait, or stop it")
-            started = time.monotonic()
-            work = Work(lambda done, total: self._report(kind, done, total, started))
+            work = Work(lambda done, total, stage: self._report(kind, done, total, stage))
+            self._stage_began[kind] = time.monotonic()
             thread = threading.Thread(
                 target=self._run, args=(kind, work, run), name=title, daemon=True
             )
@@ -104,9 +109,15 @@ class Jobs:
             del self._running[kind]
         self._changed()
 
-    def _report(self, kind: JobKind, done: int, total: int, started: float) -> None:
-        seconds = time.monotonic() - started
-        eta_s = seconds / done * (total - done) if done and total else None
+    def _report(self, kind: JobKind, done: int, total: int, stage: str) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._states[kind] = replace(self._states[kind], done=done, total=total, eta_s=eta_s)
+            state = self._states[kind]
+            if stage != state.stage:
+                self._stage_began[kind] = now
+            seconds = now - self._stage_began[kind]
+            eta_s = seconds / done * (total - done) if done and total else None
+            self._states[kind] = replace(
+                state, stage=stage, done=done, total=total or None, eta_s=eta_s
+            )
         self._changed()

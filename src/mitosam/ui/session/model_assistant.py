@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mitosam.config import RunSettings
+from mitosam.data.intensity import adopt_normalisation, measure_normalisation
 from mitosam.errors import InputError
 from mitosam.inference.instances import label_maps
 from mitosam.inference.tiles import predict_section
@@ -16,10 +17,10 @@ from mitosam.io.volume import Volume
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
 from mitosam.ui.session.jobs import Work
-from mitosam.ui.session.reading import ReadSection
+from mitosam.ui.session.reading import ReadSection, reader
 from mitosam.workflows.automatic_model import segmenter_of
 from mitosam.workflows.models import open_cache
-from mitosam.workflows.tuned_model import UsableModel
+from mitosam.workflows.tuned_model import UsableModel, load_tuned_model, tuned_weights
 
 SECTIONS_HELD = 8
 
@@ -39,14 +40,32 @@ class ModelAssistant:
         self._usable = usable
         self._name = str(model)
         self._volume = volume
-        self._read = lru_cache(SECTIONS_HELD)(read)
+        self.read = lru_cache(SECTIONS_HELD)(read)
         self._cache = open_cache(usable.sam, settings.cache)
         self._segmenter = segmenter_of(usable, model, settings)
+
+    @classmethod
+    def of_name(cls, model: Path | str, volume: Volume, settings: RunSettings) -> ModelAssistant:
+        """The model of that name; grey values are brought to 8 bits as it was trained with."""
+        usable = load_tuned_model(model, settings.model)
+        normalisation = (
+            adopt_normalisation(usable.normalisation, volume)
+            if usable.normalisation
+            else measure_normalisation(volume)
+        )
+        return cls(usable, model, volume, read=reader(volume, normalisation), settings=settings)
 
     @property
     def model_name(self) -> str:
         """The model as the user named it, without the folders above it."""
         return Path(self._name).name
+
+    @property
+    def origin(self) -> tuple[str, Path | None]:
+        """The base model's name, and the tuned model's file if there is one."""
+        weights = tuned_weights(Path(self._name))
+        info = self._usable.info
+        return (info.base_name if info else self._name), weights
 
     def look_at(self, z: int) -> None:
         """A section is shown."""
@@ -61,7 +80,7 @@ class ModelAssistant:
         for multimask in (False, True):
             (placed,) = predict_section(
                 self._usable.sam,
-                self._read(z),
+                self.read(z),
                 prompts,
                 tile_px=self._usable.tile_px,
                 encode=lambda pixels, frame: self._cache.load(self._cache.fill_one(pixels, frame)),
@@ -80,7 +99,7 @@ class ModelAssistant:
         chosen = self._segmenter.choose(method)  # type: ignore[arg-type]  # checked there
         settings = self._segmenter.info.settings_of(chosen)
         settings = settings if len(sections) > 1 else settings.for_one_section()
-        compute = self._segmenter.mapper(chosen, self._read, len(self._volume))
+        compute = self._segmenter.mapper(chosen, self.read, len(self._volume))
         maps = []
         for place, z in enumerate(sections):
             if work.stopped():

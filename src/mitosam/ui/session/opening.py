@@ -10,17 +10,15 @@ import numpy as np
 from jaxtyping import Int
 
 from mitosam.config import RunSettings, resolve_settings
-from mitosam.data.intensity import adopt_normalisation, measure_normalisation
 from mitosam.data.masks import survey_masks
 from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.open import open_volume
 from mitosam.io.volume import Volume
 from mitosam.progress import SILENT, Progress
 from mitosam.ui.session.model_assistant import ModelAssistant
-from mitosam.ui.session.reading import fingerprint, reader
-from mitosam.ui.session.session import Session
+from mitosam.ui.session.reading import fingerprint
+from mitosam.ui.session.session import MODEL, Session
 from mitosam.ui.session.store import AnnotationStore
-from mitosam.workflows.tuned_model import load_tuned_model
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 SUFFIX = ".mitosam"
@@ -31,7 +29,7 @@ def open_session(
     images: Path,
     *,
     labels: Path | None = None,
-    model: Path | str = "vit_t",
+    model: Path | str | None = None,
     out: Path | None = None,
     voxel_size_nm: VoxelSize | None = None,
     settings: RunSettings | None = None,
@@ -46,7 +44,8 @@ def open_session(
     labels
         Ids, or a mask whose pieces become objects, with which a new session begins.
     model
-        A run, its `model.safetensors`, or a base model (which outlines what is pointed at only).
+        A run, its `model.safetensors`, or a base model (which outlines what is pointed at only); by
+        default the one taught here last, else the embedded one.
     out
         The folder of the work; by default beside the images, with the ending `.mitosam`.
 
@@ -63,18 +62,24 @@ def open_session(
     size = choose_voxel_size(volume, voxel_size_nm)
     folder = work_folder(images) if out is None else out
     settings = settings or resolve_settings()
-    usable = load_tuned_model(model, settings.model)
-    normalisation = (
-        adopt_normalisation(usable.normalisation, volume)
-        if usable.normalisation
-        else measure_normalisation(volume)
-    )
-    read = reader(volume, normalisation)
+
+    def assist(name: Path | str) -> ModelAssistant:
+        return ModelAssistant.of_name(name, volume, settings)
+
     store = AnnotationStore(folder / LABELS, volume.shape_zyx)
     try:
         _claim(store, folder, volume)
-        assistant = ModelAssistant(usable, model, volume, read=read, settings=settings)
-        session = Session(volume, store, assistant, read=read, folder=folder, voxel_size_nm=size)
+        assistant = assist(model or _taught(store) or settings.model.name)
+        session = Session(
+            volume,
+            store,
+            assistant,
+            read=assistant.read,
+            folder=folder,
+            assist=assist,
+            settings=settings,
+            voxel_size_nm=size,
+        )
         if labels is not None:
             _take_labels(session, labels, progress)
     except BaseException:
@@ -99,6 +104,12 @@ def _claim(store: AnnotationStore, folder: Path, volume: Volume) -> None:
         raise InputError(
             f"{folder} holds the work on another volume than {volume.name}; choose another --out"
         )
+
+
+def _taught(store: AnnotationStore) -> Path | None:
+    """The model that was taught here and chosen, if it is still there."""
+    taught = store.fact(MODEL)
+    return Path(taught) if taught and Path(taught).exists() else None
 
 
 def _take_labels(session: Session, path: Path, progress: Progress) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from mitosam.errors import InputError
+from mitosam.config import RunSettings
+from mitosam.errors import InputError, ModelError
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.progress import SILENT, Progress
@@ -20,8 +22,12 @@ from mitosam.ui.session.labelling import Labelling
 from mitosam.ui.session.reading import ReadSection
 from mitosam.ui.session.snapshot import Candidate, Comparison, JobKind, JobState
 from mitosam.ui.session.store import AnnotationStore
+from mitosam.ui.session.teaching import Lesson, run_lesson, write_lesson
 from mitosam.ui.session.view import CandidateMask, View
 from mitosam.workflows.voxel_sizes import VoxelSize
+
+LESSONS = "taught"
+MODEL = "model"
 
 
 class Session(Labelling):
@@ -38,6 +44,8 @@ class Session(Labelling):
         *,
         read: ReadSection,
         folder: Path,
+        assist: Callable[[Path], Assistant],
+        settings: RunSettings,
         voxel_size_nm: VoxelSize | None = None,
     ) -> None:
         super().__init__(store, volume.shape_zyx, spacing=voxel_size_nm or (1.0, 1.0, 1.0))
@@ -46,6 +54,8 @@ class Session(Labelling):
         self.folder = folder
         self._read = read
         self._assistant = assistant
+        self._assist = assist
+        self._settings = settings
         self._jobs = Jobs(self.touch)
         self._comparison: Comparison | None = None
 
@@ -63,7 +73,7 @@ class Session(Labelling):
         return view
 
     def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
-        """A section as the model sees it, in grey values of 0 to 255."""
+        """A section in grey values of 0 to 255."""
         self.check_section(z)
         return self._read(z)
 
@@ -155,6 +165,88 @@ class Session(Labelling):
             else f"segmenting sections {sections[0] + 1} to {sections[-1] + 1}"
         )
         self._jobs.start("segment", title, lambda work: self._segment(work, sections, method))
+
+    def teach(self, *, show: int) -> None:
+        """Teach the model with the finished sections, in the background.
+
+        Then the old and the new model are compared on the section nearest to `show` that is not
+        finished; nothing is switched by itself.
+
+        Raises
+        ------
+        InputError
+            No section is finished, or none of them holds an object.
+        """
+        self.check_section(show)
+        sections = sorted(self.finished())
+        folder = self._next_lesson()
+        base_name, start_from = self._assistant.origin
+        lesson = write_lesson(
+            self.volume,
+            self.label_volume(),
+            sections,
+            folder,
+            self._settings,
+            base_name=base_name,
+            start_from=start_from,
+            voxel_size_nm=self.voxel_size_nm,
+        )
+        title = f"teaching with {len(sections)} section{'s' if len(sections) > 1 else ''}"
+        self._jobs.start("teach", title, lambda work: self._teach(work, lesson, show))
+
+    def switch_model(self) -> None:
+        """Use the newly taught model from now on.
+
+        Raises
+        ------
+        InputError
+            None was taught.
+        """
+        compared = self._compared()
+        assistant = self._assist(compared.new_model)
+        old, self._assistant = self._assistant, assistant
+        with self._lock:
+            self._store.note(MODEL, str(compared.new_model))
+        old.close()
+        self.keep_model()
+
+    def keep_model(self) -> None:
+        """Go on with the model in use; the newly taught one stays in `folder`."""
+        self._compared()
+        self._comparison = None
+        self.touch()
+
+    def _compared(self) -> Comparison:
+        if self._comparison is None:
+            raise InputError("no newly taught model waits for a choice")
+        return self._comparison
+
+    def _next_lesson(self) -> Path:
+        numbers = [int(path.name) for path in (self.folder / LESSONS).glob("[0-9]*")]
+        folder = self.folder / LESSONS / str(max(numbers, default=0) + 1)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _teach(self, work: Work, lesson: Lesson, show: int) -> None:
+        run = run_lesson(lesson, work)
+        if run is None:
+            return
+        unused = set(range(self.shape_zyx[0])) - self.finished() or {show}
+        z = min(unused, key=lambda other: abs(other - show))
+        work.report(0, 0, "comparing the old and the new model")
+        taught = self._assist(run)
+        try:
+            new = taught.segment(range(z, z + 1), "auto", Work())
+        finally:
+            taught.close()
+        assert new is not None
+        try:
+            old = self._assistant.segment(range(z, z + 1), "auto", Work())
+        except ModelError:  # a base model has no head
+            old = None
+        self._comparison = Comparison(
+            z=z, old=old.labels[z] if old else None, new=new.labels[z], new_model=run
+        )
 
     def label_volume(self, *, only_accepted: bool = False) -> Volume:
         """The labels as a volume, read as they are at the time of reading."""

@@ -56,10 +56,14 @@ class DraftState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobState:
-    """Something that goes on in the background, or went on."""
+    """Something that goes on in the background, or went on.
+
+    `stage` says what it is at; `done`, `total` and `eta_s` are the stage's.
+    """
 
     kind: JobKind
     title: str
+    stage: str = ""
     done: int = 0
     total: int | None = None
     running: bool = True
@@ -69,10 +73,13 @@ class JobState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What the model in use and a newly taught one find on a section that taught neither."""
+    """What the model in use and a newly taught one find on a section that did not teach it.
+
+    `old` is None where the model in use finds nothing by itself.
+    """
 
     z: int
-    old: Int[ndarray, "height width"]
+    old: Int[ndarray, "height width"] | None
     new: Int[ndarray, "height width"]
     new_model: Path
 
