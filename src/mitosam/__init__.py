@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.segment import SegmentResult, segment
     from mitosam.workflows.train import train
     from mitosam.workflows.transfer import transfer
-    from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
+    from mitosam.workflows.tuned_model import UsableModel, load_predictor, load_tuned_model
 
 __version__ = "0.1.0"
 
@@ -62,6 +62,7 @@ __all__ = [
     "finetune",
     "info",
     "load_model",
+    "load_predictor",
     "load_tuned_model",
     "measure",
     "open_volume",
@@ -102,7 +103,7 @@ _HOMES = {
     "workflows.segment": ("SegmentResult", "segment"),
     "workflows.train": ("train",),
     "workflows.transfer": ("transfer",),
-    "workflows.tuned_model": ("UsableModel", "load_tuned_model"),
+    "workflows.tuned_model": ("UsableModel", "load_predictor", "load_tuned_model"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -7,6 +7,7 @@ transform in `geometry` and the predictor are the only places that know of XY.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,14 @@ class Prompts:
             boxes_xyxy=None if self.boxes_xyxy is None else self.boxes_xyxy[chosen],
             points_xy=None if self.points_xy is None else self.points_xy[chosen],
             point_labels=None if self.point_labels is None else self.point_labels[chosen],
+        )
+
+    def chosen(self, indices: Sequence[int]) -> Prompts:
+        """The prompts of these indices, in their order."""
+        return Prompts(
+            boxes_xyxy=None if self.boxes_xyxy is None else self.boxes_xyxy[indices],
+            points_xy=None if self.points_xy is None else self.points_xy[indices],
+            point_labels=None if self.point_labels is None else self.point_labels[indices],
         )
 
     def check_inside(self, shape_yx: tuple[int, int]) -> None:

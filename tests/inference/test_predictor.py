@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from mitosam.data.intensity import Normalisation
 from mitosam.errors import InputError, SettingsError
 from mitosam.geometry import ModelFrame
-from mitosam.inference import decode
+from mitosam.inference.decode import Prediction
 from mitosam.inference.predictor import Predictor
+from mitosam.inference.section_masks import predict_section
 from mitosam.models.load import load_model
-from mitosam.models.sam import Sam
+from mitosam.models.sam import Sam, prepare_tile
 from mitosam.prompts import PADDING_LABEL, Prompts
 from tests.models.parity_cases import make_tile
 from tests.models.tiny_models import make_tiny_vit_sam
@@ -33,6 +35,11 @@ def predictor() -> Predictor:
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
+
+
+def assert_same(found: Prediction, expected: Prediction) -> None:
+    for name in ("masks", "iou_predictions", "low_res_logits"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def ellipse(shape_yx=(512, 512)) -> np.ndarray:
@@ -70,8 +77,7 @@ def test_low_res_logits_may_be_given_back_as_a_mask(predictor: Predictor):
     assert not np.array_equal(second.low_res_logits, first.low_res_logits)
 
 
-def test_many_prompts_give_what_each_gives_alone(predictor: Predictor, monkeypatch):
-    monkeypatch.setattr(decode, "PROMPTS_AT_ONCE", 2)
+def test_many_prompts_give_what_each_gives_alone_to_the_bit(predictor: Predictor):
     corners = RNG.uniform(0, 40, (5, 2))
     boxes = np.concatenate([corners, corners + RNG.uniform(5, 45, (5, 2))], axis=1)
     points = RNG.uniform(0, 80, (5, 3, 2))
@@ -86,10 +92,7 @@ def test_many_prompts_give_what_each_gives_alone(predictor: Predictor, monkeypat
             labels[index][given] if given.any() else None,
             boxes[index],
         )
-        np.testing.assert_allclose(
-            together.of_prompt(index).low_res_logits, alone.low_res_logits, atol=1e-3, rtol=1e-3
-        )
-        assert (together.masks[index] == alone.masks).mean() > 0.999
+        assert_same(together.of_prompt(index), alone)
 
 
 def test_grey_and_rgb_of_the_same_values_are_the_same_image(predictor: Predictor):
@@ -103,12 +106,12 @@ def test_grey_and_rgb_of_the_same_values_are_the_same_image(predictor: Predictor
 
 @pytest.mark.parametrize("as_stored", [np.ndarray, torch.Tensor])
 def test_an_embedding_made_before_gives_the_same_masks(predictor: Predictor, as_stored):
-    embedding = predictor._embedding[0].numpy()
+    embedding = predictor.model.encode(prepare_tile(IMAGE, ModelFrame((0, 0), 120, 128)))
     other = Predictor(predictor.model)
-    stored = embedding if as_stored is np.ndarray else torch.from_numpy(embedding)[None]
+    stored = embedding[0].numpy() if as_stored is np.ndarray else embedding
     other.set_embedding(stored, IMAGE.shape, ModelFrame((40, 7), 120, 128))
     box = np.array([10, 10, 60, 60])
-    np.testing.assert_array_equal(other.predict(box=box).masks, predictor.predict(box=box).masks)
+    assert_same(other.predict(box=box), predictor.predict(box=box))
 
 
 @pytest.mark.parametrize(
@@ -146,9 +149,91 @@ def test_an_image_that_cannot_be_used_says_why(predictor: Predictor, image, mess
         Predictor(predictor.model).set_image(image)
 
 
-def test_an_image_larger_than_the_tile_is_refused(predictor: Predictor):
-    with pytest.raises(InputError, match="longest side is 120"):
-        Predictor(predictor.model, tile_px=100).set_image(IMAGE)
+PROMPTS = [
+    {"box": np.array([5, 5, 40, 40])},
+    {"box": np.array([3, 2, 118, 88])},  # larger than a tile
+    {"point_coords": np.array([[60, 45]]), "point_labels": np.array([1])},
+    {"point_coords": np.array([[10, 10], [115, 80]]), "point_labels": np.array([1, 0])},
+    {"box": np.array([70, 40, 110, 80]), "point_coords": [[90, 60]], "point_labels": [0]},
+]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("multimask_output", [False, True])
+def test_in_a_larger_image_each_prompt_has_the_masks_of_predict_section(
+    predictor: Predictor, prompt, multimask_output: bool
+):
+    model = predictor.model
+    tiled = Predictor(model, tile_px=50)
+    tiled.set_image(IMAGE)
+    found = tiled.predict(**prompt, multimask_output=multimask_output)
+    asked = Prompts(**{NAMES[name]: np.asarray(values)[None] for name, values in prompt.items()})
+    (placed,) = predict_section(model, IMAGE, asked, tile_px=50, multimask_output=multimask_output)
+    assert found.masks.shape == (3 if multimask_output else 1, 90, 120)
+    np.testing.assert_array_equal(found.masks, placed.in_section((90, 120)))
+    np.testing.assert_array_equal(found.low_res_logits, placed.prediction.low_res_logits)
+
+
+NAMES = {"box": "boxes_xyxy", "point_coords": "points_xy", "point_labels": "point_labels"}
+
+
+def test_each_tile_is_encoded_once_for_an_image_and_anew_for_the_next(predictor: Predictor):
+    asked = []
+
+    def encode(pixels: np.ndarray, frame: ModelFrame) -> torch.Tensor:
+        asked.append(frame.origin_yx)
+        return predictor.model.encode(prepare_tile(pixels, frame))[0]
+
+    tiled = Predictor(predictor.model, tile_px=60, encode=encode)
+    tiled.set_image(IMAGE)
+    assert asked == []
+    for _ in range(2):
+        tiled.predict(box=np.array([5, 5, 20, 20]))
+        tiled.predict(box=np.array([100, 5, 115, 20]))
+    assert asked == [(0, 0), (0, 60)]
+    tiled.set_image(IMAGE)
+    tiled.predict(box=np.array([5, 5, 20, 20]))
+    assert asked == [(0, 0), (0, 60), (0, 0)]
+
+
+def test_a_mask_is_refined_on_the_tile_that_it_belongs_to(predictor: Predictor):
+    tiled = Predictor(predictor.model, tile_px=60)
+    tiled.set_image(IMAGE)
+    first = tiled.predict(box=np.array([20, 20, 35, 35]), multimask_output=False)
+    # Without the mask this point would be decoded on the tile to the right.
+    point = {"point_coords": np.array([[50, 30]]), "point_labels": np.array([1])}
+    alone = Predictor(predictor.model)
+    alone.set_image(IMAGE[:60, :60])
+    expected = alone.predict(**point, mask_input=first.low_res_logits)
+    found = tiled.predict(**point, mask_input=first.low_res_logits)
+    np.testing.assert_array_equal(found.masks[:, :60, :60], expected.masks)
+    assert found.masks.sum() == expected.masks.sum()
+
+
+def test_a_prompt_that_leaves_the_tile_of_its_mask_is_refused(predictor: Predictor):
+    tiled = Predictor(predictor.model, tile_px=60)
+    tiled.set_image(IMAGE)
+    first = tiled.predict(box=np.array([20, 20, 35, 35]), multimask_output=False)
+    with pytest.raises(InputError, match="predict without mask_input"):
+        tiled.predict(box=np.array([20, 20, 75, 35]), mask_input=first.low_res_logits)
+
+
+def test_images_of_the_training_are_normalised_and_those_of_8_bits_are_kept(predictor: Predictor):
+    wide = IMAGE.astype(np.uint16) * 257
+    trained = Normalisation(kind="percentile", low=0, high=65535, dtype="uint16")
+    box = np.array([10, 10, 60, 60])
+    for image in (wide, IMAGE):
+        other = Predictor(predictor.model, normalisation=trained)
+        other.set_image(image)
+        assert_same(other.predict(box=box), predictor.predict(box=box))
+    with pytest.raises(InputError, match="trained on grey uint16, got float32"):
+        other.set_image(IMAGE.astype(np.float32))
+
+
+def test_an_embedding_of_a_smaller_frame_than_the_image_is_refused(predictor: Predictor):
+    embedding = np.zeros(predictor.model.embedding_shape)
+    with pytest.raises(InputError, match="frame must hold the image"):
+        Predictor(predictor.model).set_embedding(embedding, (90, 120), ModelFrame((0, 0), 100, 128))
 
 
 def test_a_prompt_without_an_image_is_refused(predictor: Predictor):

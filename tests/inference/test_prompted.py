@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, special
@@ -15,7 +16,7 @@ from mitosam.inference.predictor import Predictor
 from mitosam.inference.prompted import Candidates, segment_candidates
 from mitosam.inference.settings import PromptedSettings
 from mitosam.models.load import load_model
-from mitosam.models.sam import Sam
+from mitosam.models.sam import Sam, upsample_logits
 from tests.inference.disk_model import CountingEncode, DiskModel, draw_disks
 from tests.models.tiny_models import make_tiny_vit_sam
 
@@ -125,9 +126,13 @@ def test_a_box_prompt_gives_what_the_predictor_gives(model: Sam):
     predictor.set_image(SECTION)
     expected = predictor.predict(box=np.array([70, 60, 100, 80]), multimask_output=False)
     assert expected.masks.any()
-    assert np.array_equal(result.instances.labels > 0, expected.masks[0])
-    assert np.array_equal(result.maps.foreground > 0.5, expected.masks[0])
-    elsewhere = (labels == 0) & ~expected.masks[0]
+    # Only a window is brought to pixels here, so that logits of 0 may be rounded to either side.
+    upsampled = upsample_logits(torch.from_numpy(expected.low_res_logits), 210)[0, :150].numpy()
+    sure = np.abs(upsampled) > 1e-4
+    assert sure.mean() > 0.999
+    assert np.array_equal((result.instances.labels > 0)[sure], expected.masks[0][sure])
+    assert np.array_equal((result.maps.foreground > 0.5)[sure], expected.masks[0][sure])
+    elsewhere = (labels == 0) & ~expected.masks[0] & sure
     assert not result.maps.foreground[elsewhere].any()
     assert result.instances.confidence.tolist() == pytest.approx(
         expected.iou_predictions.tolist(), abs=1e-5

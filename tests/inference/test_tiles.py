@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.predictor import Predictor
-from mitosam.inference.tiles import choose_windows, predict_section
+from mitosam.inference.section_masks import predict_section
+from mitosam.inference.tiles import choose_windows
 from mitosam.models.sam import Sam, prepare_tile
 from mitosam.prompts import Prompts
 from tests.models.tiny_models import make_tiny_vit_sam

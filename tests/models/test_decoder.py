@@ -6,7 +6,13 @@ from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from mitosam.models.decoder import build_decoder
-from tests.models.tiny_models import HIDDEN, randomise
+from tests.models.tiny_models import (
+    HIDDEN,
+    example_image,
+    example_prompts,
+    make_tiny_vit_sam,
+    randomise,
+)
 
 
 def make_config() -> SamMaskDecoderConfig:
@@ -54,6 +60,19 @@ def stock() -> list[torch.Tensor]:
 def test_masks_and_gradients_are_those_of_transformers_decoder(stock):
     for found, expected in zip(outputs_and_gradients(build_decoder, 1, "fp32"), stock, strict=True):
         assert relative_error(found, expected) < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_one_pass_gives_the_single_mask_and_the_three_to_the_bit(precision: str):
+    sam = make_tiny_vit_sam(input_px=64)
+    sam.precision = precision
+    embedding, asked = sam.encode(example_image(64)), example_prompts(64)
+    with torch.inference_mode():
+        together = sam.decode_outputs(embedding, asked, "all")
+        for chosen, multimask_output in ((slice(0, 1), False), (slice(1, 4), True)):
+            expected = sam.decode(embedding, asked, multimask_output=multimask_output)
+            assert torch.equal(together.low_res_logits[:, :, chosen], expected.low_res_logits)
+            assert torch.equal(together.iou_predictions[:, :, chosen], expected.iou_predictions)
 
 
 def test_bf16_errs_no_more_than_transformers_decoder_does(stock):

@@ -14,12 +14,12 @@ from mitosam.geometry import ModelFrame
 from mitosam.inference.predictor import Predictor
 from mitosam.io.prompt_files import read_prompts, write_prompts
 from mitosam.models.sam import prepare_tile
-from mitosam.prompts import Prompts
+from mitosam.prompts import PADDING_LABEL, Prompts
 from mitosam.workflows.models import load_base
 from mitosam.workflows.predict import predict
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.train import train
-from mitosam.workflows.tuned_model import load_tuned_model
+from mitosam.workflows.tuned_model import load_predictor, load_tuned_model
 from tests.full_disk import no_file_above
 from tests.tiny_runs import contents, short_settings, write_phantom, write_stacks
 
@@ -76,6 +76,51 @@ def test_a_prompt_file_gives_the_masks_of_the_python_predictor(
     assert [row["chosen"] == "True" for row in rows].count(True) == result.num_masks == 2
     assert [float(row["predicted_iou"]) for row in rows] == pytest.approx(
         expected.iou_predictions.ravel().tolist(), abs=1e-6
+    )
+
+
+NONE = [[0, 0], [0, 0]]
+MIXED = Prompts(
+    boxes_xyxy=np.array(
+        [[10, 12, 60, 50], [100.5, 130, 160, 180], [5, 5, 180, 170], [70, 70, 99, 99]]
+    ),
+    points_xy=np.array([[[30, 30], [0, 0]], [[120, 150], [70, 140]], [[9, 9], [0, 0]], NONE]),
+    point_labels=np.array([[1, -10], [1, 0], [1, -10], [-10, -10]]),
+)
+POINTS = Prompts(
+    points_xy=np.array([[[30, 30], [0, 0]], [[120, 150], [70, 140]], [[20, 20], [180, 180]]]),
+    point_labels=np.array([[1, -10], [1, 0], [1, 0]]),
+)
+
+
+@pytest.mark.parametrize("prompts", [MIXED, POINTS], ids=["boxes and points", "points"])
+def test_the_command_and_the_predictor_give_the_same_masks_on_sections_larger_than_a_tile(
+    tmp_path, finished, sources, prompts
+):
+    write_prompts(tmp_path / "p.csv", {2: prompts})
+    model = finished.run.folder
+    result = predict(sources.images, tmp_path / "out", model=model, prompts=tmp_path / "p.csv")
+    predictor = load_predictor(model)
+    assert predictor.tile_px == 96
+    predictor.set_image(tifffile.imread(sources.images)[2])
+    found = [ask_alone(predictor, prompts, index) for index in range(len(prompts))]
+    drawn = np.zeros((192, 192), np.uint16)
+    for index in np.argsort([one.iou_predictions.max() for one in found], kind="stable"):
+        drawn[found[index].masks[0]] = index + 1
+    assert np.array_equal(tifffile.imread(result.labels)[2], drawn)
+    rows = table(tmp_path / "out")
+    assert [int(row["area_px"]) for row in rows] == [int(one.masks.sum()) for one in found]
+
+
+def ask_alone(predictor, prompts, index):
+    """One of the prompts, as a user would ask it."""
+    points, labels = prompts.points_xy[index], prompts.point_labels[index]
+    given = labels != PADDING_LABEL
+    return predictor.predict(
+        points[given] if given.any() else None,
+        labels[given] if given.any() else None,
+        None if prompts.boxes_xyxy is None else prompts.boxes_xyxy[index],
+        multimask_output=False,
     )
 
 

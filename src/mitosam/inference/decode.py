@@ -12,11 +12,10 @@ from torch import Tensor
 
 from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame
-from mitosam.models.sam import DecodedMasks, ModelPrompts, Sam, upsample_logits
+from mitosam.models.sam import DecodedMasks, ModelPrompts, Outputs, Sam, upsample_logits
 from mitosam.prompts import PADDING_LABEL, Prompts
 
-# 3 masks of 16 prompts at 1024 x 1024 pixels take 200 MB before they are turned to bits.
-PROMPTS_AT_ONCE = 16
+NUM_MASKS: dict[Outputs, int] = {"single": 1, "multi": 3, "all": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,7 @@ class Prediction:
 
     `iou_predictions` are the model's own guess of each mask's IoU. `low_res_logits` cover the
     model's whole square input at a quarter of its side; one of them may be given back as
-    `mask_input`. M is 3 for `multimask_output` and 1 otherwise.
+    `mask_input`. M is 1, 3 or 4, as `Outputs` says.
     """
 
     masks: Bool[np.ndarray, "*P M height width"]
@@ -49,30 +48,25 @@ def decode_prompts(
     frame: ModelFrame,
     shape_yx: tuple[int, int],
     *,
-    multimask_output: bool,
+    outputs: Outputs,
     mask_input: Float[np.ndarray, "1 m m"] | None = None,
 ) -> Prediction:
-    """The masks of P prompts on a tile of shape `shape_yx`, each as if it were asked alone.
+    """The masks of P prompts on a tile of shape `shape_yx`, each exactly as if it were asked alone.
 
     Prompts are in section pixels and masks in those of the tile, which `frame` places.
     `mask_input` is one prompt's low-res logits and goes with a single prompt.
     """
-    num_prompts, num_masks = len(prompts), 3 if multimask_output else 1
+    num_prompts, num_masks = len(prompts), NUM_MASKS[outputs]
     low_res = model.low_res_px
     found = Prediction(
         masks=np.empty((num_prompts, num_masks, *shape_yx), bool),
         iou_predictions=np.empty((num_prompts, num_masks), np.float32),
         low_res_logits=np.empty((num_prompts, num_masks, low_res, low_res), np.float32),
     )
-    for indices, decoded in decode_low_res(
-        model,
-        embedding,
-        prompts,
-        frame,
-        multimask_output=multimask_output,
-        prompts_at_once=PROMPTS_AT_ONCE,
-        mask_input=mask_input,
-    ):
+    # One by one: in a batch, sums are rounded in another order, and pixels at the rim change sides.
+    for indices, prompt in _chunks(prompts, 1):
+        asked = ModelPrompts.from_section(prompt, frame, mask_input)
+        decoded = model.decode_outputs(embedding, asked, outputs)
         logits = upsample_logits(decoded.low_res_logits[0], frame.tile_px)
         found.masks[indices] = (logits[..., : shape_yx[0], : shape_yx[1]] > 0).cpu().numpy()
         found.iou_predictions[indices] = decoded.iou_predictions[0].cpu().numpy()
@@ -88,7 +82,6 @@ def decode_low_res(
     *,
     multimask_output: bool,
     prompts_at_once: int,
-    mask_input: Float[np.ndarray, "1 m m"] | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, " k"], DecodedMasks]]:
     """The indices of up to `prompts_at_once` prompts with their low-res answers, until all are.
 
@@ -96,7 +89,7 @@ def decode_low_res(
     caller's to switch off.
     """
     for indices, chunk in _chunks(prompts, prompts_at_once):
-        asked = ModelPrompts.from_section(chunk, frame, mask_input)
+        asked = ModelPrompts.from_section(chunk, frame)
         yield indices, model.decode(embedding, asked, multimask_output=multimask_output)
 
 

@@ -27,9 +27,14 @@ from mitosam.inference.low_res import (
 )
 from mitosam.inference.maps import FoundInstances, maps_of_labels
 from mitosam.inference.mask_nms import FoundMask, box_nms, found_mask, mask_nms, merge_masks
-from mitosam.inference.predictor import check_image
 from mitosam.inference.settings import PointGridSettings
-from mitosam.inference.tiles import Encode, EncodedTile, encode_tile, overlapping_tiles
+from mitosam.inference.tiles import (
+    Encode,
+    EncodedTile,
+    check_image,
+    encode_tile,
+    overlapping_tiles,
+)
 from mitosam.models.sam import DecodedMasks, Sam
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts

@@ -21,9 +21,15 @@ from mitosam.inference.decode import decode_low_res
 from mitosam.inference.low_res import pixel_window, seen_part, stability_scores, upsample_window
 from mitosam.inference.maps import FoundInstances, SectionMaps, boundary_of_labels
 from mitosam.inference.mask_nms import FoundMask, found_mask, mask_nms, merge_masks
-from mitosam.inference.predictor import check_image
 from mitosam.inference.settings import PromptedSettings
-from mitosam.inference.tiles import Encode, EncodedTile, by_window, choose_windows, encode_tile
+from mitosam.inference.tiles import (
+    Encode,
+    EncodedTile,
+    by_window,
+    check_image,
+    choose_windows,
+    encode_tile,
+)
 from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts

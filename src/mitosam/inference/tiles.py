@@ -1,4 +1,4 @@
-"""Prompts on sections of any size: each is decoded on the tile that holds it best."""
+"""The tiles of a section: which of them holds a prompt best, and their embeddings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Float16, Shaped, UInt8
 from torch import Tensor
 
-from mitosam.errors import InputError, SettingsError
+from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame, Window, window_holding
-from mitosam.inference.decode import Prediction, decode_prompts
-from mitosam.inference.predictor import check_image
+from mitosam.io.grey import to_grey
 from mitosam.models.sam import Sam, prepare_tile
 from mitosam.prompts import PADDING_LABEL, Prompts
 
@@ -26,80 +25,14 @@ Encode = Callable[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedPrediction:
-    """One prompt's candidate masks on its tile, and where the tile lies in the section."""
-
-    window: Window
-    prediction: Prediction
-
-    def in_section(self, shape_yx: tuple[int, int]) -> Bool[np.ndarray, "M height width"]:
-        """The masks in the frame of a section of this shape, false outside the tile."""
-        masks = self.prediction.masks
-        whole = np.zeros((len(masks), *shape_yx), bool)
-        y, x = self.window.y, self.window.x
-        whole[:, y : y + masks.shape[1], x : x + masks.shape[2]] = masks
-        return whole
-
-
-def predict_section(
-    model: Sam,
-    section: UInt8[np.ndarray, "height width *rgb"],
-    prompts: Prompts,
-    *,
-    tile_px: int,
-    encode: Encode | None = None,
-    multimask_output: bool = True,
-) -> list[PlacedPrediction]:
-    """Each prompt's masks, in the prompts' order.
-
-    A prompt is decoded on the tile of `tile_px` in which it lies most centrally. One larger than a
-    tile is decoded on the whole section, scaled so that its longest side fits. `encode` may take
-    embeddings from a cache; each tile is asked for once.
-
-    Raises
-    ------
-    InputError
-        The section is no 8-bit image, or a prompt lies outside it.
-    """
-    grey = check_image(section)
-    height, width = grey.shape
-    prompts.check_inside((height, width))
-    if tile_px < 1:
-        raise SettingsError(f"tile_px must be at least 1, got {tile_px}")
-    windows = choose_windows(prompts, (height, width), tile_px)
-    found: dict[int, PlacedPrediction] = {}
-    for window, indices in by_window(windows).items():
-        asked = _chosen(prompts, indices)
-        prediction = _decode_tile(model, grey, asked, window, encode, multimask_output)
-        for place, index in enumerate(indices):
-            found[index] = PlacedPrediction(window=window, prediction=prediction.of_prompt(place))
-    return [found[index] for index in range(len(prompts))]
-
-
-def _decode_tile(
-    model: Sam,
-    section: UInt8[np.ndarray, "height width"],
-    prompts: Prompts,
-    window: Window,
-    encode: Encode | None,
-    multimask_output: bool,
-) -> Prediction:
-    tile = encode_tile(model, section, window, encode)
-    return decode_prompts(
-        model,
-        tile.embedding,
-        prompts,
-        tile.frame,
-        tile.shape_yx,
-        multimask_output=multimask_output,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedTile:
-    """The embedding of one tile and its place; `shape_yx` is of the part inside the section."""
+    """The embedding of one tile and its place; `shape_yx` is of the part inside the section.
 
-    embedding: Float[Tensor, "1 C h w"]
+    It is in half precision, as the cache keeps it, so that masks do not depend on whether it comes
+    from there.
+    """
+
+    embedding: Float16[Tensor, "1 C h w"]
     frame: ModelFrame
     shape_yx: tuple[int, int]
 
@@ -114,11 +47,13 @@ def encode_tile(
     pixels = section[window.y : window.y + window.height, window.x : window.x + window.width]
     frame = ModelFrame((window.y, window.x), window.height, model.input_px)
     if encode is None:
-        embedding = model.encode(prepare_tile(pixels, frame))
+        embedding = model.encode(prepare_tile(pixels, frame))[0]
     else:
-        embedding = torch.as_tensor(encode(pixels, frame)).float()[None].to(model.device)
+        embedding = torch.as_tensor(encode(pixels, frame))
     return EncodedTile(
-        embedding=embedding, frame=frame, shape_yx=(pixels.shape[0], pixels.shape[1])
+        embedding=embedding[None].to(model.device, torch.float16),
+        frame=frame,
+        shape_yx=(pixels.shape[0], pixels.shape[1]),
     )
 
 
@@ -137,7 +72,7 @@ def choose_windows(
     longest = max(shape_yx)
     whole = Window(0, 0, longest, longest)
     windows = []
-    for extent in _extents(prompts):
+    for extent in prompt_extents(prompts):
         holding = [tile for tile in tiles if tile.contains(extent)]
         if holding:
             windows.append(holding[window_holding(extent, holding)])
@@ -169,7 +104,7 @@ def _centred(extent: Window, shape_yx: tuple[int, int], tile_px: int) -> Window:
     return Window(y, x, tile_px, tile_px)
 
 
-def _extents(prompts: Prompts) -> Iterator[Window]:
+def prompt_extents(prompts: Prompts) -> Iterator[Window]:
     """The pixels that each prompt's box and points span."""
     for index in range(len(prompts)):
         corners = []
@@ -196,9 +131,16 @@ def by_window(windows: list[Window]) -> dict[Window, list[int]]:
     return dict(sorted(indices.items()))
 
 
-def _chosen(prompts: Prompts, indices: list[int]) -> Prompts:
-    return Prompts(
-        boxes_xyxy=None if prompts.boxes_xyxy is None else prompts.boxes_xyxy[indices],
-        points_xy=None if prompts.points_xy is None else prompts.points_xy[indices],
-        point_labels=None if prompts.point_labels is None else prompts.point_labels[indices],
-    )
+def check_image(
+    image: Shaped[np.ndarray, "height width *rgb"],
+) -> UInt8[np.ndarray, "height width"]:
+    """The image in grey, provided it is one that models take."""
+    if image.dtype != np.uint8:
+        raise InputError(
+            f"an image must be uint8, got {image.dtype}; apply the model's normalisation first"
+        )
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise InputError(
+            f"an image has shape (height, width) or (height, width, 3), got {image.shape}"
+        )
+    return to_grey(image, "the image")

@@ -1,7 +1,7 @@
 """transformers' mask decoder, with its arithmetic laid out as a CPU likes it.
 
-The class and its results stay transformers' own; only memory layouts, and which kernel computes an
-attention, differ. docs/speed.md has the measurements.
+Its weights and results stay transformers' own; only memory layouts, and which kernel computes an
+attention, differ, and all masks can be had at once. docs/speed.md has the measurements.
 """
 
 from __future__ import annotations
@@ -19,11 +19,68 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 _ATTENTION = "mitosam_few_keys"
 
 
-def build_decoder(config: SamMaskDecoderConfig) -> SamMaskDecoder:
+class MaskDecoder(SamMaskDecoder):
+    """transformers' decoder, which computes the single mask and the three candidates in one go."""
+
+    def forward(
+        self,
+        image_embeddings: Float[Tensor, "B C h w"],
+        image_positional_embeddings: Float[Tensor, "#B C h w"],
+        sparse_prompt_embeddings: Float[Tensor, "B P n C"],
+        dense_prompt_embeddings: Float[Tensor, "B C h w"],
+        multimask_output: bool,
+    ) -> tuple[Float[Tensor, "B P M m m"], Float[Tensor, "B P M"]]:
+        """Low-res logits and predicted IoU, of three masks or of one."""
+        masks, iou_pred = self.every_mask(
+            image_embeddings,
+            image_positional_embeddings,
+            sparse_prompt_embeddings,
+            dense_prompt_embeddings,
+        )
+        chosen = slice(1, None) if multimask_output else slice(0, 1)
+        return masks[:, :, chosen], iou_pred[:, :, chosen]
+
+    def every_mask(
+        self,
+        image_embeddings: Float[Tensor, "B C h w"],
+        image_positional_embeddings: Float[Tensor, "#B C h w"],
+        sparse_prompt_embeddings: Float[Tensor, "B P n C"],
+        dense_prompt_embeddings: Float[Tensor, "B C h w"],
+    ) -> tuple[Float[Tensor, "B P 4 m m"], Float[Tensor, "B P 4"]]:
+        """The same of the single mask and, after it, of the three.
+
+        The computation is transformers' own forward, step by step.
+        """
+        num_prompts = sparse_prompt_embeddings.shape[1]
+        num_images, channels, height, width = image_embeddings.shape
+        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = tokens.repeat(num_images, num_prompts, 1, 1)
+        image = image_embeddings + dense_prompt_embeddings
+        tokens, image = self.transformer(
+            point_embeddings=torch.cat([tokens, sparse_prompt_embeddings], dim=2),
+            image_embeddings=image.repeat_interleave(num_prompts, 0),
+            image_positional_embeddings=image_positional_embeddings.repeat_interleave(
+                num_prompts, 0
+            ),
+            attention_similarity=None,
+        )
+        image = image.transpose(2, 3).reshape(num_images * num_prompts, channels, height, width)
+        features = self.activation(self.upscale_layer_norm(self.upscale_conv1(image)))
+        features = self.activation(self.upscale_conv2(features))
+        _, channels, height, width = features.shape
+        hyper_in = torch.stack(
+            [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 2
+        )
+        features = features.reshape(num_images, num_prompts, channels, height * width)
+        masks = (hyper_in @ features).reshape(num_images, num_prompts, -1, height, width)
+        return masks, self.iou_prediction_head(tokens[:, :, 0])
+
+
+def build_decoder(config: SamMaskDecoderConfig) -> MaskDecoder:
     """A mask decoder with weights not yet loaded."""
     AttentionInterface.register(_ATTENTION, attend)
     config._attn_implementation = _ATTENTION
-    decoder = SamMaskDecoder(config)
+    decoder = MaskDecoder(config)
     decoder.transformer.register_forward_pre_hook(_lay_out, with_kwargs=True)
     decoder.activation.register_forward_hook(_lay_out_gradient)
     return decoder

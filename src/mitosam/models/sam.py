@@ -12,16 +12,15 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.sam.modeling_sam import (
-    SamMaskDecoder,
-    SamPositionalEmbedding,
-    SamPromptEncoder,
-)
+from transformers.models.sam.modeling_sam import SamPositionalEmbedding, SamPromptEncoder
 
 from mitosam.geometry import ModelFrame
+from mitosam.models.decoder import MaskDecoder
 from mitosam.prompts import Prompts
 
 Precision = Literal["fp32", "bf16"]
+Outputs = Literal["single", "multi", "all"]
+"""One mask, SAM's three candidates, or the one and after it the three; all cost the same."""
 # SAM's own, in grey values of 0 to 255.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -67,8 +66,8 @@ class DecodedMasks:
     """What the mask decoder says to P prompts on each of B images.
 
     `low_res_logits` cover the model's whole square input at a quarter of its side; above 0 is
-    object. `iou_predictions` are the model's own guess of each mask's IoU. M is 3 for
-    `multimask_output` and 1 otherwise.
+    object. `iou_predictions` are the model's own guess of each mask's IoU. M is 1, 3 or 4, as
+    `Outputs` says.
     """
 
     low_res_logits: Float[Tensor, "B P M m m"]
@@ -91,7 +90,7 @@ class Sam(nn.Module):
         vision_encoder: nn.Module,
         shared_image_embedding: SamPositionalEmbedding,
         prompt_encoder: SamPromptEncoder,
-        mask_decoder: SamMaskDecoder,
+        mask_decoder: MaskDecoder,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -143,17 +142,29 @@ class Sam(nn.Module):
         multimask_output: bool = False,
     ) -> DecodedMasks:
         """Masks in fp32 for every prompt; gradients flow where parameters ask for them."""
+        return self.decode_outputs(embeddings, prompts, "multi" if multimask_output else "single")
+
+    def decode_outputs(
+        self, embeddings: Float[Tensor, "B C h w"], prompts: ModelPrompts, outputs: Outputs
+    ) -> DecodedMasks:
+        """The same, of the masks that `outputs` names; each is what it would be without the others.
+
+        Embeddings may be in half precision, as a cache keeps them.
+        """
         sparse, dense = self._encode_prompts(prompts, len(embeddings))
         with self._autocast():
-            logits, iou_predictions = self.mask_decoder(
-                image_embeddings=embeddings.to(self.device),
+            logits, iou_predictions = self.mask_decoder.every_mask(
+                embeddings.to(self.device, torch.float32),
                 # One for all images: the decoder's layout broadcasts it (see decoder.py).
-                image_positional_embeddings=self._position_of_image(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=multimask_output,
+                self._position_of_image(),
+                sparse,
+                dense,
             )
-        return DecodedMasks(low_res_logits=logits.float(), iou_predictions=iou_predictions.float())
+        chosen = _CHOSEN[outputs]
+        return DecodedMasks(
+            low_res_logits=logits[:, :, chosen].float(),
+            iou_predictions=iou_predictions[:, :, chosen].float(),
+        )
 
     def _encode_prompts(self, prompts: ModelPrompts, num_images: int) -> tuple[Tensor, Tensor]:
         device = self.device
@@ -181,6 +192,9 @@ class Sam(nn.Module):
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
+
+
+_CHOSEN: dict[Outputs, slice] = {"single": slice(0, 1), "multi": slice(1, 4), "all": slice(0, 4)}
 
 
 def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mitosam.errors import InputError
 from mitosam.evaluation.metrics import dice, iou
+from mitosam.models.decoder import MaskDecoder
 from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
 from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
@@ -132,11 +133,13 @@ class Trainer(TrainingLoop):
     @torch.inference_mode()
     def score_validation(self) -> ValidationScore:
         """The averaged weights' score on the validation tiles, without jitter."""
-        self._model.mask_decoder = self._state.averaged
+        live, averaged = self._model.mask_decoder, self._state.averaged
+        assert isinstance(averaged, MaskDecoder)  # a copy of `live`
+        self._model.mask_decoder = averaged
         try:
             scores = [self._score_kind(kind) for kind in KINDS if self._is_trained(kind)]
         finally:
-            self._model.mask_decoder = self._live
+            self._model.mask_decoder = live
         means = np.array([kind for kind in scores if kind.size], object)
         if not len(means):
             return ValidationScore(dice=math.nan, iou=math.nan)

@@ -19,7 +19,7 @@ from mitosam.models.head import Head
 from mitosam.models.sam import Sam, prepare_tile
 from mitosam.models.tuned import load_head, load_tuned, read_tuned_info, update_info
 from mitosam.workflows.automatic import AutomaticInfo, Segmenter
-from mitosam.workflows.models import LoadedModel
+from mitosam.workflows.models import LoadedModel, encode_cached
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tuned_model import UsableModel, tuned_weights
 
@@ -62,7 +62,7 @@ def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
     return Segmenter(
         sam=model.sam,
         tile_px=run.settings.data.tile_px,
-        encode=encode_cached(model),
+        encode=encode_cached(model.cache),
         head=None if head is None else pixel_model(head, model.sam),
         info=AutomaticInfo.parse(info.automatic_json),
         prompted=run.settings.prompted,
@@ -88,14 +88,5 @@ def encode_with(sam: Sam) -> Encode:
 
     def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[torch.Tensor, "C h w"]:
         return sam.encode(prepare_tile(pixels, frame))[0]
-
-    return encode
-
-
-def encode_cached(model: LoadedModel) -> Encode:
-    """A tile's embedding, from the cache where it is there."""
-
-    def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, "C h w"]:
-        return np.asarray(model.cache.load(model.cache.fill_one(pixels, frame)))
 
     return encode

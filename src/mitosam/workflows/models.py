@@ -15,6 +15,7 @@ from mitosam.config import RunSettings
 from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.errors import SettingsError
 from mitosam.geometry import ModelFrame
+from mitosam.inference.tiles import Encode
 from mitosam.models.load import load_model
 from mitosam.models.precision import choose_precision
 from mitosam.models.sam import Sam, prepare_tile
@@ -79,6 +80,15 @@ def open_cache(sam: Sam, settings: CacheSettings) -> EmbeddingCache:
         precision=sam.precision,
         encode=encode,
     )
+
+
+def encode_cached(cache: EmbeddingCache) -> Encode:
+    """A tile's embedding, from the cache where it is there."""
+
+    def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, "C h w"]:
+        return np.asarray(cache.load(cache.fill_one(pixels, frame)))
+
+    return encode
 
 
 def keep_freed_memory() -> None:

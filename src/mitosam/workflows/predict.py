@@ -17,7 +17,7 @@ from mitosam.data.intensity import adopt_normalisation, measure_normalisation, r
 from mitosam.data.masks import pieces, survey_masks
 from mitosam.data.oracle import object_boxes
 from mitosam.errors import InputError, SettingsError
-from mitosam.inference.tiles import PlacedPrediction, predict_section
+from mitosam.inference.section_masks import PlacedPrediction, predict_section
 from mitosam.io.open import open_volume
 from mitosam.io.pairing import pair
 from mitosam.io.prompt_files import read_prompts, write_prompts
@@ -27,7 +27,7 @@ from mitosam.io.write import write_stack_tiff
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.storage import atomic_folder, require_free
-from mitosam.workflows.models import open_cache
+from mitosam.workflows.models import encode_cached, open_cache
 from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
 
 
@@ -149,7 +149,7 @@ def _predicted(
                 section,
                 asked[z],
                 tile_px=usable.tile_px,
-                encode=lambda pixels, frame: cache.load(cache.fill_one(pixels, frame)),
+                encode=encode_cached(cache),
                 multimask_output=multimask_output,
             ),
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mitosam.config import RunSettings, resolve_settings
 from mitosam.data.intensity import Normalisation
 from mitosam.data.settings import DataSettings
 from mitosam.errors import InputNotFoundError
-from mitosam.models.load import load_model
+from mitosam.inference.predictor import Predictor
+from mitosam.models.load import EMBEDDED, load_model
 from mitosam.models.sam import Sam
 from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import TUNED_KEY, TunedInfo, load_tuned, read_tuned_info
 from mitosam.models.weight_files import read_metadata
-from mitosam.workflows.models import keep_freed_memory, place
+from mitosam.workflows.models import encode_cached, keep_freed_memory, open_cache, place
 from mitosam.workflows.runs import SETTINGS, Run
 
 
@@ -49,6 +51,27 @@ def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -
         tile_px=info.tile_px,
         normalisation=Normalisation.from_dict(info.normalisation),
         info=info,
+    )
+
+
+def load_predictor(model: Path | str = EMBEDDED, settings: RunSettings | None = None) -> Predictor:
+    """A predictor of a model by name, which gives the masks that `mitosam predict` gives.
+
+    Tiles' embeddings come from and go to the cache. Images of 8 bits are taken as they are, others
+    are normalised as the model's training images were.
+
+    Raises
+    ------
+    InputNotFoundError
+        The run is not trained yet.
+    """
+    settings = settings or resolve_settings()
+    usable = load_tuned_model(model, settings.model)
+    return Predictor(
+        usable.sam,
+        tile_px=usable.tile_px,
+        encode=encode_cached(open_cache(usable.sam, settings.cache)),
+        normalisation=usable.normalisation,
     )
 
 
