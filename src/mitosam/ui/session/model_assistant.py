@@ -12,7 +12,7 @@ from mitosam.config import RunSettings
 from mitosam.data.intensity import adopt_normalisation, measure_normalisation
 from mitosam.errors import InputError
 from mitosam.inference.instances import label_maps
-from mitosam.inference.tiles import predict_section
+from mitosam.inference.section_masks import predict_section
 from mitosam.io.volume import Volume
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
