@@ -1,0 +1,1 @@
+"""Faces of the interactive session, and the session itself."""

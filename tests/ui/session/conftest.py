@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mitosam.embeddings import CacheSettings, EmbeddingCache
+from mitosam.models.sam import Sam, prepare_tile
+from tests.models.tiny_models import make_tiny_vit_sam
+
+SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
+TILE_PX = 100
+PATIENCE_S = 120
+
+
+def until(holds) -> None:
+    """Wait until another thread has come so far."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, "another thread does not come on"
+
+
+@pytest.fixture(scope="session")
+def sam() -> Sam:
+    return make_tiny_vit_sam(input_px=128)
+
+
+class Encoder:
+    """The model's encoder, which remembers the section and corner of each tile it was given."""
+
+    def __init__(self, sam: Sam) -> None:
+        self._sam = sam
+        self.encoded: list[tuple[int, tuple[int, int]]] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def __call__(self, pixels, frame):
+        y, x = frame.origin_yx
+        places = SECTIONS[:, y : y + len(pixels), x : x + pixels.shape[1]]
+        (z,) = np.flatnonzero((places == pixels).all(axis=(1, 2)))
+        self.encoded.append((int(z), (y, x)))
+        assert self.may_go_on.wait(60)
+        return self._sam.encode(prepare_tile(pixels, frame))[0].numpy()
+
+    @property
+    def sections(self) -> list[int]:
+        """The sections in the order in which they came first."""
+        return list(dict.fromkeys(z for z, _ in self.encoded))
+
+
+@pytest.fixture
+def encoder(sam) -> Encoder:
+    return Encoder(sam)
+
+
+@pytest.fixture
+def cache(tmp_path, encoder) -> EmbeddingCache:
+    return EmbeddingCache(
+        CacheSettings(folder=tmp_path / "embeddings"),
+        model_name="tiny",
+        weights_hash="0" * 64,
+        precision="fp32",
+        encode=encoder,
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not left, "a test must stop the threads it starts"
