@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from mitosam.config import resolve_settings
+from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.errors import InputError
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
+from mitosam.models.sam import Sam, prepare_tile
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
 from mitosam.ui.session.jobs import Work
 from mitosam.ui.session.session import Session
 from mitosam.ui.session.store import AnnotationStore
+from tests.models.tiny_models import make_tiny_vit_sam
 
+SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
+TILE_PX = 100
+PATIENCE_S = 120
 SHAPE = (4, 120, 300)
 
 
@@ -38,6 +46,9 @@ class DiscAssistant:
     def __init__(self) -> None:
         self.looked_at: list[int] = []
         self.closed = False
+
+    def image(self, z: int) -> np.ndarray:
+        return np.zeros(SHAPE[1:], np.uint8)
 
     def look_at(self, z: int) -> None:
         self.looked_at.append(z)
@@ -100,10 +111,9 @@ def open_session(tmp_path):
         session = Session(
             volume,
             store,
-            DiscAssistant(),
-            read=images.__getitem__,
+            "discs",
+            lambda *_: DiscAssistant(),
             folder=tmp_path,
-            assist=lambda _: DiscAssistant(),
             settings=resolve_settings(),
         )
         opened.append(session)
@@ -117,3 +127,66 @@ def open_session(tmp_path):
 @pytest.fixture
 def session(open_session):
     return open_session()
+
+
+def until(holds) -> None:
+    """Wait until another thread has come so far."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, "another thread does not come on"
+
+
+@pytest.fixture(scope="session")
+def sam() -> Sam:
+    return make_tiny_vit_sam(input_px=128)
+
+
+class Encoder:
+    """The model's encoder, which remembers the section and corner of each tile it was given."""
+
+    def __init__(self, sam: Sam) -> None:
+        self._sam = sam
+        self.encoded: list[tuple[int, tuple[int, int]]] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def __call__(self, pixels, frame):
+        y, x = frame.origin_yx
+        places = SECTIONS[:, y : y + len(pixels), x : x + pixels.shape[1]]
+        (z,) = np.flatnonzero((places == pixels).all(axis=(1, 2)))
+        self.encoded.append((int(z), (y, x)))
+        assert self.may_go_on.wait(60)
+        return self._sam.encode(prepare_tile(pixels, frame))[0].numpy()
+
+    @property
+    def sections(self) -> list[int]:
+        """The sections in the order in which they came first."""
+        return list(dict.fromkeys(z for z, _ in self.encoded))
+
+
+@pytest.fixture
+def encoder(sam) -> Encoder:
+    return Encoder(sam)
+
+
+@pytest.fixture
+def cache(tmp_path, encoder) -> EmbeddingCache:
+    return EmbeddingCache(
+        CacheSettings(folder=tmp_path / "embeddings"),
+        model_name="tiny",
+        weights_hash="0" * 64,
+        precision="fp32",
+        encode=encoder,
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    left = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and not thread.name.startswith(("zarr", "asyncio"))  # never end
+    ]
+    assert not left, "a test must stop the threads it starts"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt8
 
 from mitosam.geometry import Window
 from mitosam.prompts import Prompts
@@ -46,6 +46,10 @@ class Assistant(Protocol):
     @property
     def origin(self) -> tuple[str, Path | None]:
         """The base model's name, and the tuned model's file if there is one."""
+        ...
+
+    def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
+        """A section as the model sees it, in grey values of 0 to 255."""
         ...
 
     def look_at(self, z: int) -> None:

@@ -2,104 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from mitosam.config import RunSettings
-from mitosam.data.intensity import adopt_normalisation, measure_normalisation
 from mitosam.errors import InputError
 from mitosam.inference.instances import label_maps
-from mitosam.inference.section_masks import predict_section
 from mitosam.io.volume import Volume
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.embedding import Embedder, SectionPrompter
 from mitosam.ui.session.jobs import Work
-from mitosam.ui.session.reading import ReadSection, reader
-from mitosam.workflows.automatic_model import segmenter_of
-from mitosam.workflows.models import open_cache
-from mitosam.workflows.tuned_model import UsableModel, load_tuned_model, tuned_weights
-
-SECTIONS_HELD = 8
+from mitosam.ui.session.model import SessionModel
+from mitosam.ui.session.reading import reader
+from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
+from mitosam.workflows.tuned_model import tuned_weights
 
 
 class ModelAssistant:
-    """A base or tuned model on one volume, whose sections `read` gives in 0 to 255."""
+    """A base or tuned model on one volume; `changed` is called when another tile is embedded.
+
+    Two that share `turns` do not encode at the same time.
+    """
 
     def __init__(
         self,
-        usable: UsableModel,
         model: Path | str,
         volume: Volume,
-        *,
-        read: ReadSection,
         settings: RunSettings,
+        *,
+        turns: EncoderTurns,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._usable = usable
-        self._name = str(model)
+        self._model = SessionModel.load(model, settings, turns)
         self._volume = volume
-        self.read = lru_cache(SECTIONS_HELD)(read)
-        self._cache = open_cache(usable.sam, settings.cache)
-        self._segmenter = segmenter_of(usable, model, settings)
-
-    @classmethod
-    def of_name(cls, model: Path | str, volume: Volume, settings: RunSettings) -> ModelAssistant:
-        """The model of that name; grey values are brought to 8 bits as it was trained with."""
-        usable = load_tuned_model(model, settings.model)
-        normalisation = (
-            adopt_normalisation(usable.normalisation, volume)
-            if usable.normalisation
-            else measure_normalisation(volume)
+        self._read = reader(volume, self._model.normalisation_for(volume))
+        tiles = SectionTiles(
+            self._model.sam,
+            self._model.cache,
+            self._read,
+            volume.shape_zyx,
+            tile_px=self._model.usable.tile_px,
+            turns=turns,
         )
-        return cls(usable, model, volume, read=reader(volume, normalisation), settings=settings)
+        self._prompter = SectionPrompter(self._model.sam, tiles)
+        self._embedder = Embedder(tiles, changed=changed)
 
     @property
     def model_name(self) -> str:
         """The model as the user named it, without the folders above it."""
-        return Path(self._name).name
+        return Path(self._model.name).name
 
     @property
     def origin(self) -> tuple[str, Path | None]:
         """The base model's name, and the tuned model's file if there is one."""
-        weights = tuned_weights(Path(self._name))
-        info = self._usable.info
-        return (info.base_name if info else self._name), weights
+        info = self._model.usable.info
+        base_name = info.base_name if info else self._model.name
+        return base_name, tuned_weights(Path(self._model.name))
+
+    def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
+        """A section as the model sees it."""
+        return self._read(z)
 
     def look_at(self, z: int) -> None:
-        """A section is shown."""
+        """A section is shown: embed it first, then those around it."""
+        self._embedder.focus(z)
 
     def embedded(self) -> frozenset[int]:
         """The sections on which prompts are answered at once."""
-        return frozenset()
+        return self._embedder.embedded_sections()
 
     def candidates(self, z: int, prompts: Prompts) -> Sequence[FoundMask]:
-        """The single mask that training taught, then SAM's three."""
-        found = []
-        for multimask in (False, True):
-            (placed,) = predict_section(
-                self._usable.sam,
-                self.read(z),
-                prompts,
-                tile_px=self._usable.tile_px,
-                encode=lambda pixels, frame: self._cache.load(self._cache.fill_one(pixels, frame)),
-                multimask_output=multimask,
-            )
-            found += [
-                FoundMask(window=placed.window, mask=mask, score=float(score))
-                for mask, score in zip(
-                    placed.prediction.masks, placed.prediction.iou_predictions, strict=True
-                )
-            ]
-        return found
+        """The single mask that training taught, then those of SAM's three that differ."""
+        return self._prompter.candidates(z, prompts)
 
     def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
         """All objects of some sections, by the automatic method."""
-        chosen = self._segmenter.choose(method)  # type: ignore[arg-type]  # checked there
-        settings = self._segmenter.info.settings_of(chosen)
+        segmenter = self._model.segmenter
+        chosen = segmenter.choose(method)  # type: ignore[arg-type]  # checked there
+        settings = segmenter.info.settings_of(chosen)
         settings = settings if len(sections) > 1 else settings.for_one_section()
-        compute = self._segmenter.mapper(chosen, self.read, len(self._volume))
+        compute = segmenter.mapper(chosen, self._read, len(self._volume))
         maps = []
         for place, z in enumerate(sections):
             if work.stopped():
@@ -125,4 +111,5 @@ class ModelAssistant:
         return found
 
     def close(self) -> None:
-        """Nothing goes on in the background."""
+        """Stop embedding ahead."""
+        self._embedder.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cc3d
@@ -19,6 +19,7 @@ from mitosam.ui.session.model_assistant import ModelAssistant
 from mitosam.ui.session.reading import fingerprint
 from mitosam.ui.session.session import MODEL, Session
 from mitosam.ui.session.store import AnnotationStore
+from mitosam.ui.session.tiles import EncoderTurns
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 SUFFIX = ".mitosam"
@@ -63,28 +64,32 @@ def open_session(
     folder = work_folder(images) if out is None else out
     settings = settings or resolve_settings()
 
-    def assist(name: Path | str) -> ModelAssistant:
-        return ModelAssistant.of_name(name, volume, settings)
+    turns = EncoderTurns()
+
+    def assist(name: Path | str, changed: Callable[[], None]) -> ModelAssistant:
+        return ModelAssistant(name, volume, settings, turns=turns, changed=changed)
 
     store = AnnotationStore(folder / LABELS, volume.shape_zyx)
     try:
         _claim(store, folder, volume)
-        assistant = assist(model or _taught(store) or settings.model.name)
         session = Session(
             volume,
             store,
-            assistant,
-            read=assistant.read,
+            model or _taught(store) or settings.model.name,
+            assist,
             folder=folder,
-            assist=assist,
             settings=settings,
             voxel_size_nm=size,
         )
-        if labels is not None:
-            _take_labels(session, labels, progress)
     except BaseException:
         store.close()
         raise
+    if labels is not None:
+        try:
+            _take_labels(session, labels, progress)
+        except BaseException:
+            session.close()
+            raise
     return session
 
 

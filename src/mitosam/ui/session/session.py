@@ -19,13 +19,14 @@ from mitosam.ui.session.draft import Draft
 from mitosam.ui.session.export import ExportFormat, export_labels, only_ids
 from mitosam.ui.session.jobs import Jobs, Work
 from mitosam.ui.session.labelling import Labelling
-from mitosam.ui.session.reading import ReadSection
 from mitosam.ui.session.snapshot import Candidate, Comparison, JobKind, JobState
 from mitosam.ui.session.store import AnnotationStore
 from mitosam.ui.session.teaching import Lesson, run_lesson, write_lesson
 from mitosam.ui.session.view import CandidateMask, View
 from mitosam.workflows.voxel_sizes import VoxelSize
 
+# A model by name at work on the session's volume, and whom to tell when more is embedded.
+Assist = Callable[[Path | str, Callable[[], None]], Assistant]
 LESSONS = "taught"
 MODEL = "model"
 
@@ -40,11 +41,10 @@ class Session(Labelling):
         self,
         volume: Volume,
         store: AnnotationStore,
-        assistant: Assistant,
+        model: Path | str,
+        assist: Assist,
         *,
-        read: ReadSection,
         folder: Path,
-        assist: Callable[[Path], Assistant],
         settings: RunSettings,
         voxel_size_nm: VoxelSize | None = None,
     ) -> None:
@@ -52,9 +52,8 @@ class Session(Labelling):
         self.volume = volume
         self.voxel_size_nm = voxel_size_nm
         self.folder = folder
-        self._read = read
-        self._assistant = assistant
         self._assist = assist
+        self._assistant = assist(model, self.touch)
         self._settings = settings
         self._jobs = Jobs(self.touch)
         self._comparison: Comparison | None = None
@@ -75,7 +74,7 @@ class Session(Labelling):
     def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
         """A section in grey values of 0 to 255."""
         self.check_section(z)
-        return self._read(z)
+        return self._assistant.image(z)
 
     @property
     def model_name(self) -> str:
@@ -203,7 +202,7 @@ class Session(Labelling):
             None was taught.
         """
         compared = self._compared()
-        assistant = self._assist(compared.new_model)
+        assistant = self._assist(compared.new_model, self.touch)
         old, self._assistant = self._assistant, assistant
         with self._lock:
             self._store.note(MODEL, str(compared.new_model))
@@ -234,7 +233,7 @@ class Session(Labelling):
         unused = set(range(self.shape_zyx[0])) - self.finished() or {show}
         z = min(unused, key=lambda other: abs(other - show))
         work.report(0, 0, "comparing the old and the new model")
-        taught = self._assist(run)
+        taught = self._assist(run, lambda: None)
         try:
             new = taught.segment(range(z, z + 1), "auto", Work())
         finally:
