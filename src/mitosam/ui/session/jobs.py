@@ -40,7 +40,7 @@ class Jobs:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._states: dict[JobKind, JobState] = {}
-        self._running: dict[JobKind, tuple[Work, threading.Thread]] = {}
+        self._started: dict[JobKind, tuple[Work, threading.Thread]] = {}
         self._stage_began: dict[JobKind, float] = {}
         self._lock = threading.Lock()
 
@@ -58,7 +58,7 @@ class Jobs:
             One of this kind is running.
         """
         with self._lock:
-            if kind in self._running:
+            if kind in self._states and self._states[kind].running:
                 raise SettingsError(f"{self._states[kind].title} goes on still; wait, or stop it")
             work = Work(lambda done, total, stage: self._report(kind, done, total, stage))
             self._stage_began[kind] = time.monotonic()
@@ -66,29 +66,30 @@ class Jobs:
                 target=self._run, args=(kind, work, run), name=title, daemon=True
             )
             self._states[kind] = JobState(kind=kind, title=title)
-            self._running[kind] = (work, thread)
+            self._started[kind] = (work, thread)
         thread.start()
         self._changed()
 
     def stop(self, kind: JobKind) -> None:
         """Ask a job to end; nothing if there is none."""
         with self._lock:
-            running = self._running.get(kind)
-        if running is not None:
-            running[0].stop()
+            started = self._started.get(kind)
+        if started is not None:
+            started[0].stop()
 
     def wait(self, kind: JobKind, timeout_s: float | None = None) -> bool:
         """Wait for a job's end; whether there is none running now."""
         with self._lock:
-            running = self._running.get(kind)
-        if running is not None:
-            running[1].join(timeout_s)
-        return running is None or not running[1].is_alive()
+            started = self._started.get(kind)
+        if started is None:
+            return True
+        started[1].join(timeout_s)
+        return not started[1].is_alive()
 
     def close(self) -> None:
         """Stop all jobs and wait for them."""
         with self._lock:
-            kinds = list(self._running)
+            kinds = list(self._started)
         for kind in kinds:
             self.stop(kind)
         for kind in kinds:
@@ -106,7 +107,6 @@ class Jobs:
         with self._lock:
             state = self._states[kind]
             self._states[kind] = replace(state, running=False, error=error, eta_s=None)
-            del self._running[kind]
         self._changed()
 
     def _report(self, kind: JobKind, done: int, total: int, stage: str) -> None:
