@@ -95,7 +95,7 @@ def test_an_override_is_toml_or_else_text(text, name, value):
         ("training=3", r"training: .*, got 3"),
         ("epochs", r"--set needs section\.name=value, got 'epochs'"),
         ("data.tile_px=128", r"data: tile_px must be at least patch_px, got 128 with 256"),
-        ("split.kind=given", r"split: kind = \"given\" needs the sections of train and of test"),
+        ("split.kind=given", r"split: kind = \"given\" needs the sections of train"),
         ("evaluation.protocols=[]", r"evaluation\.protocols: .*at least 1 item"),
         (
             "training.prompt_mix={patch_box=0, object_box=0, object_point=0}",

@@ -21,6 +21,7 @@ from mitosam.inference.settings import PointGridSettings, PromptedSettings
 from mitosam.models.settings import ModelSettings
 from mitosam.training.head_settings import HeadSettings
 from mitosam.training.settings import TrainingSettings
+from mitosam.training.teaching_settings import TeachingSettings
 
 PRESETS = ("default", "paper")
 
@@ -40,6 +41,8 @@ class RunSettings(BaseModel):
     """Which sections train, validate and test."""
     training: TrainingSettings = TrainingSettings()
     """How the model is taught."""
+    teaching: TeachingSettings = TeachingSettings()
+    """How it is taught with a few sections that were just finished, in an interactive session."""
     head: HeadSettings = HeadSettings()
     """How the prompt-free head is taught."""
     prompted: PromptedSettings = PromptedSettings()

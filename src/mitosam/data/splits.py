@@ -31,7 +31,7 @@ class SplitSettings(BaseModel):
     validation: str = ""
     """Sections that choose the best step when kind is "given"; may stay empty."""
     test: str = ""
-    """Sections to report on when kind is "given"."""
+    """Sections to report on when kind is "given"; without any a run only trains."""
     gap: int = Field(4, ge=0)
     """Sections left out between slabs; short stacks get a smaller gap."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
@@ -43,8 +43,8 @@ class SplitSettings(BaseModel):
     def _check(self) -> SplitSettings:
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction must leave some to train on")
-        if self.kind == "given" and not (self.train and self.test):
-            raise ValueError('kind = "given" needs the sections of train and of test')
+        if self.kind == "given" and not self.train:
+            raise ValueError('kind = "given" needs the sections of train')
         if self.kind != "given" and (self.train or self.validation or self.test):
             raise ValueError(f'train, validation and test need kind = "given", got "{self.kind}"')
         return self

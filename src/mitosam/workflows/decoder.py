@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from mitosam import __version__
 from mitosam.errors import InputError
 from mitosam.io.tables import write_csv
-from mitosam.models.tuned import TunedInfo, save_tuned
+from mitosam.models.tuned import TunedInfo, load_tuned, save_tuned
 from mitosam.progress import SILENT, Progress
+from mitosam.storage import sha256_of_file
 from mitosam.training.examples import TileExample
 from mitosam.training.loop import TrainingResult
 from mitosam.training.trainer import train as train_mask_decoder
@@ -40,12 +42,23 @@ def train_decoder(
     run: Run,
     model: LoadedModel | None = None,
     *,
+    start_from: Path | None = None,
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> TrainingResult:
-    """Teach the run's mask decoder and write `model.safetensors` and `training.csv`."""
+    """Teach the run's mask decoder and write `model.safetensors` and `training.csv`.
+
+    It begins with the base model's weights, or with those of the tuned model `start_from`.
+
+    Raises
+    ------
+    ModelError
+        `start_from` was tuned from another base model.
+    """
     started = time.monotonic()
     model = model or load_base(run.settings)
+    if start_from is not None:
+        load_tuned(start_from, model.sam)
     data = read_training_data(run, model, progress)
     result = train_mask_decoder(
         model.sam,
@@ -54,12 +67,17 @@ def train_decoder(
         run.settings.training,
         seed=run.settings.seed,
         checkpoint=run.checkpoint,
-        fingerprint=run.fingerprint(model.sam.weights_hash),
+        fingerprint=run.fingerprint(model.sam.weights_hash) + hash_start(start_from),
         seconds_left=seconds_left - (time.monotonic() - started),
         progress=progress,
     )
     _save(run, model, result)
     return result
+
+
+def hash_start(start_from: Path | None) -> str:
+    """What tells trainings apart that begin with different weights."""
+    return "" if start_from is None else f" {sha256_of_file(start_from)}"
 
 
 def read_training_data(run: Run, model: LoadedModel, progress: Progress) -> TrainingData:

@@ -18,7 +18,7 @@ from mitosam.io.write import write_sections_tiff
 from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import sole_writer, write_text
-from mitosam.workflows.automatic import METHODS, Method, Segmenter
+from mitosam.workflows.automatic import METHODS, AutomaticInfo, Method, Segmenter
 from mitosam.workflows.automatic_model import save_info, segmenter_of_run
 from mitosam.workflows.automatic_report import write_automatic_report
 from mitosam.workflows.automatic_results import (
@@ -166,6 +166,11 @@ def _own_segmenter(
     if chosen.info != own.info:
         save_info(run, chosen.info)
     return chosen
+
+
+def calibrate_own(run: Run, model: LoadedModel, progress: Progress = SILENT) -> AutomaticInfo:
+    """Choose the thresholds of the run's own methods on its validation sections, and keep them."""
+    return _own_segmenter(run, model, DEFAULT_METHODS, progress).info
 
 
 def _rivals(

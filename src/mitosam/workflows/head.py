@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +16,12 @@ from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.section_embedding import embedding_part, embedding_windows, pixels_of
 from mitosam.io.tables import write_csv
 from mitosam.models.head import Head, HeadShape
-from mitosam.models.tuned import add_head, read_tuned_info
+from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.training.crops import SectionExample
 from mitosam.training.head_trainer import train_head as train_network
 from mitosam.training.loop import TrainingResult
+from mitosam.workflows.decoder import hash_start
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Part, Run, now
 
@@ -30,12 +32,14 @@ def train_head(
     run: Run,
     model: LoadedModel | None = None,
     *,
+    start_from: Path | None = None,
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> TrainingResult | None:
     """Train a head and put it into the run's `model.safetensors`; None if there is one already.
 
-    A training that was killed goes on from its last validation and ends at the same weights.
+    It begins with random weights, or with the head of the tuned model `start_from`, if that has
+    one. A training that was killed goes on from its last validation and ends at the same weights.
 
     Raises
     ------
@@ -53,12 +57,12 @@ def train_head(
         return None
     started = time.monotonic()
     model = model or load_base(run.settings)
-    shape = head_shape(run, model)
-    head = Head(shape)
-    start_network(head, run, model)
+    head = (load_head(start_from) if start_from else None) or new_head(run, model)
+    left = seconds_left - (time.monotonic() - started)
     result = train_pixel_network(
-        run, model, head, shape, "head", seconds_left - (time.monotonic() - started), progress
-    )
+        run, model, head.requires_grad_(True).to(model.sam.device), head.shape, "head", left,
+        progress, start_from=start_from,
+    )  # fmt: skip
     write_csv(run.head_training_curve, result.curve)
     run.record(
         {"head_steps": result.num_steps, "head_best_step": result.best_step, "head_trained": now()}
@@ -66,6 +70,13 @@ def train_head(
     add_head(run.tuned_weights, head.cpu())  # last: its presence means trained
     run.head_checkpoint("head").unlink(missing_ok=True)
     return result
+
+
+def new_head(run: Run, model: LoadedModel) -> Head:
+    """A head with random weights."""
+    head = Head(head_shape(run, model))
+    start_network(head, run, model)
+    return head
 
 
 def start_network(network: nn.Module, run: Run, model: LoadedModel) -> None:
@@ -87,8 +98,13 @@ def train_pixel_network(
     name: str,
     seconds_left: float,
     progress: Progress,
+    *,
+    start_from: Path | None = None,
 ) -> TrainingResult:
-    """Train a head or a rival of it on the run's sections; both see the same crops."""
+    """Train a head or a rival of it on the run's sections; both see the same crops.
+
+    `start_from` says whose weights the network has.
+    """
     train, validation = section_examples(run, model, progress)
     return train_network(
         network,
@@ -99,7 +115,8 @@ def train_pixel_network(
         seed=run.settings.seed,
         precision=model.sam.precision,
         checkpoint=run.head_checkpoint(name),
-        fingerprint=f"{name} {shape.model_dump_json()} {run.fingerprint(model.sam.weights_hash)}",
+        fingerprint=f"{name} {shape.model_dump_json()} {run.fingerprint(model.sam.weights_hash)}"
+        + hash_start(start_from),
         seconds_left=seconds_left,
         title=f"training the {name}",
         progress=progress,

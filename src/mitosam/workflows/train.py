@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from mitosam.errors import OutputExistsError
 from mitosam.models.tuned import read_tuned_info
@@ -32,12 +33,14 @@ def train(
     run: Run,
     model: LoadedModel | None = None,
     *,
+    start_from: Path | None = None,
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> TrainedParts:
     """Train on a prepared run and write `model.safetensors`.
 
-    A training that was killed goes on from its last validation and ends at the same weights.
+    Training begins with the base model, or with the tuned one in the file `start_from`. A training
+    that was killed goes on from its last validation and ends at the same weights.
 
     Raises
     ------
@@ -47,11 +50,15 @@ def train(
         Another process is working on it.
     """
     with sole_writer(run.folder):
-        return _train(run, model, seconds_left, progress)
+        return _train(run, model, start_from, seconds_left, progress)
 
 
 def _train(
-    run: Run, model: LoadedModel | None, seconds_left: float, progress: Progress
+    run: Run,
+    model: LoadedModel | None,
+    start_from: Path | None,
+    seconds_left: float,
+    progress: Progress,
 ) -> TrainedParts:
     run.require_own_model()
     if is_trained(run):
@@ -64,9 +71,13 @@ def _train(
     decoder = None
     if not run.tuned_weights.exists():
         share = DECODER_SHARE if with_head else 1.0
-        decoder = train_decoder(run, model, seconds_left=share * seconds_left, progress=progress)
+        decoder = train_decoder(
+            run, model, start_from=start_from, seconds_left=share * seconds_left, progress=progress
+        )
+    if not with_head:
+        return TrainedParts(decoder=decoder, head=None)
     left = seconds_left - (time.monotonic() - started)
-    head = train_head(run, model, seconds_left=left, progress=progress) if with_head else None
+    head = train_head(run, model, start_from=start_from, seconds_left=left, progress=progress)
     return TrainedParts(decoder=decoder, head=head)
 
 

@@ -1,0 +1,89 @@
+"""What a model does for a session, as the session sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from mitosam.geometry import Window
+from mitosam.prompts import Prompts
+from mitosam.ui.session.jobs import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundMask:
+    """A mask on a section, cut to a window of it, and the model's own guess of its IoU."""
+
+    window: Window
+    mask: Bool[np.ndarray, "h w"]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundObjects:
+    """What the automatic method found on some sections.
+
+    One id is one object on all of them; `confidence` in 0 to 1 is given for each id.
+    """
+
+    labels: Mapping[int, Int[np.ndarray, "height width"]]
+    confidence: Mapping[int, float]
+
+
+class Assistant(Protocol):
+    """A model at work on one volume. Its methods may be called from any thread."""
+
+    @property
+    def model_name(self) -> str:
+        """What the user calls the model."""
+        ...
+
+    @property
+    def origin(self) -> tuple[str, Path | None]:
+        """The base model's name, and the tuned model's file if there is one."""
+        ...
+
+    def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
+        """A section as the model sees it, in grey values of 0 to 255."""
+        ...
+
+    def look_at(self, z: int) -> None:
+        """A section is shown: see to its embeddings first, then to its neighbours'."""
+        ...
+
+    def embedded(self) -> frozenset[int]:
+        """The sections on which prompts are answered at once."""
+        ...
+
+    def candidates(self, z: int, prompts: Prompts) -> Sequence[FoundMask]:
+        """The masks for one prompt, the best guess first."""
+        ...
+
+    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
+        """All objects of some sections, found in the calling thread; None if it was stopped.
+
+        Raises
+        ------
+        MitosamError
+            The model cannot do that.
+        """
+        ...
+
+    def ask(self, text: str, z: int) -> FoundObjects:
+        """All objects of a section that a word names.
+
+        Raises
+        ------
+        MitosamError
+            The word is not understood, or the model cannot do that.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop what goes on in the background."""
+        ...

@@ -1,0 +1,115 @@
+"""The model at work in a session: prompts, the automatic method and words on its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mitosam.config import RunSettings
+from mitosam.errors import InputError
+from mitosam.inference.instances import label_maps
+from mitosam.io.volume import Volume
+from mitosam.prompts import Prompts
+from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.embedding import Embedder, SectionPrompter
+from mitosam.ui.session.jobs import Work
+from mitosam.ui.session.model import SessionModel
+from mitosam.ui.session.reading import reader
+from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
+from mitosam.workflows.tuned_model import tuned_weights
+
+
+class ModelAssistant:
+    """A base or tuned model on one volume; `changed` is called when another tile is embedded.
+
+    Two that share `turns` do not encode at the same time.
+    """
+
+    def __init__(
+        self,
+        model: Path | str,
+        volume: Volume,
+        settings: RunSettings,
+        *,
+        turns: EncoderTurns,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._model = SessionModel.load(model, settings, turns)
+        self._volume = volume
+        self._read = reader(volume, self._model.normalisation_for(volume))
+        tiles = SectionTiles(
+            self._model.sam,
+            self._model.cache,
+            self._read,
+            volume.shape_zyx,
+            tile_px=self._model.usable.tile_px,
+            turns=turns,
+        )
+        self._prompter = SectionPrompter(self._model.sam, tiles)
+        self._embedder = Embedder(tiles, changed=changed)
+
+    @property
+    def model_name(self) -> str:
+        """The model as the user named it, without the folders above it."""
+        return Path(self._model.name).name
+
+    @property
+    def origin(self) -> tuple[str, Path | None]:
+        """The base model's name, and the tuned model's file if there is one."""
+        info = self._model.usable.info
+        base_name = info.base_name if info else self._model.name
+        return base_name, tuned_weights(Path(self._model.name))
+
+    def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
+        """A section as the model sees it."""
+        return self._read(z)
+
+    def look_at(self, z: int) -> None:
+        """A section is shown: embed it first, then those around it."""
+        self._embedder.focus(z)
+
+    def embedded(self) -> frozenset[int]:
+        """The sections on which prompts are answered at once."""
+        return self._embedder.embedded_sections()
+
+    def candidates(self, z: int, prompts: Prompts) -> Sequence[FoundMask]:
+        """The single mask that training taught, then those of SAM's three that differ."""
+        return self._prompter.candidates(z, prompts)
+
+    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
+        """All objects of some sections, by the automatic method."""
+        segmenter = self._model.segmenter
+        chosen = segmenter.choose(method)  # type: ignore[arg-type]  # checked there
+        settings = segmenter.info.settings_of(chosen)
+        settings = settings if len(sections) > 1 else settings.for_one_section()
+        compute = segmenter.mapper(chosen, self._read, len(self._volume))
+        maps = []
+        for place, z in enumerate(sections):
+            if work.stopped():
+                return None
+            maps.append(compute(z))
+            work.report(place + 1, len(sections))
+        labels = label_maps(maps, settings)
+        trust = {
+            int(number): float(
+                np.mean([m[0][part == number].mean() for m, part in zip(maps, labels, strict=True)
+                         if (part == number).any()]) / 255
+            )
+            for number in np.unique(labels[labels > 0])
+        }  # fmt: skip
+        return FoundObjects(labels=dict(zip(sections, labels, strict=True)), confidence=trust)
+
+    def ask(self, text: str, z: int) -> FoundObjects:
+        """All objects of a section that a word names."""
+        if text.strip().lower() not in ("mitochondria", "mitochondrion"):
+            raise InputError(f"{text!r} is not understood; mitochondria is")
+        found = self.segment(range(z, z + 1), "auto", Work())
+        assert found is not None
+        return found
+
+    def close(self) -> None:
+        """Stop embedding ahead."""
+        self._embedder.close()

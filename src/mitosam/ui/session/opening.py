@@ -1,0 +1,147 @@
+"""Opening a session: a new one, or one that was left, or one that begins with given labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cc3d
+import numpy as np
+from jaxtyping import Int
+
+from mitosam.config import RunSettings, resolve_settings
+from mitosam.data.masks import survey_masks
+from mitosam.errors import InputError, OutputExistsError
+from mitosam.io.open import open_volume
+from mitosam.io.volume import Volume
+from mitosam.progress import SILENT, Progress
+from mitosam.ui.session.model_assistant import ModelAssistant
+from mitosam.ui.session.reading import fingerprint
+from mitosam.ui.session.session import MODEL, Session
+from mitosam.ui.session.store import AnnotationStore
+from mitosam.ui.session.tiles import EncoderTurns
+from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
+
+SUFFIX = ".mitosam"
+LABELS = "annotations.sqlite"
+
+
+def open_session(
+    images: Path,
+    *,
+    labels: Path | None = None,
+    model: Path | str | None = None,
+    out: Path | None = None,
+    voxel_size_nm: VoxelSize | None = None,
+    settings: RunSettings | None = None,
+    progress: Progress = SILENT,
+) -> Session:
+    """A session on a volume; what was done in `out` before is there again.
+
+    Parameters
+    ----------
+    images
+        An image, a stack, an OME-Zarr or a folder of sections.
+    labels
+        Ids, or a mask whose pieces become objects, with which a new session begins.
+    model
+        A run, its `model.safetensors`, or a base model (which outlines what is pointed at only); by
+        default the one taught here last, else the embedded one.
+    out
+        The folder of the work; by default beside the images, with the ending `.mitosam`.
+
+    Raises
+    ------
+    InputError
+        `out` holds the work on another volume, or `labels` are of another shape.
+    OutputExistsError
+        `labels` are given and there is work already.
+    StorageError
+        `out` is in use by another session, damaged, or cannot be written.
+    """
+    volume = open_volume(images)
+    size = choose_voxel_size(volume, voxel_size_nm)
+    folder = work_folder(images) if out is None else out
+    settings = settings or resolve_settings()
+
+    turns = EncoderTurns()
+
+    def assist(name: Path | str, changed: Callable[[], None]) -> ModelAssistant:
+        return ModelAssistant(name, volume, settings, turns=turns, changed=changed)
+
+    store = AnnotationStore(folder / LABELS, volume.shape_zyx)
+    try:
+        _claim(store, folder, volume)
+        session = Session(
+            volume,
+            store,
+            model or _taught(store) or settings.model.name,
+            assist,
+            folder=folder,
+            settings=settings,
+            voxel_size_nm=size,
+        )
+    except BaseException:
+        store.close()
+        raise
+    if labels is not None:
+        try:
+            _take_labels(session, labels, progress)
+        except BaseException:
+            session.close()
+            raise
+    return session
+
+
+def work_folder(images: Path) -> Path:
+    """Where the work on these images is kept by default: beside them."""
+    images = images.resolve()
+    name = images.name if images.is_dir() else images.name.split(".")[0] or images.name
+    return images.with_name(f"{name}{SUFFIX}")
+
+
+def _claim(store: AnnotationStore, folder: Path, volume: Volume) -> None:
+    """See that the work is on this volume and no other."""
+    known, found = store.fact("volume"), fingerprint(volume)
+    if known is None:
+        store.note("volume", found)
+    elif known != found:
+        raise InputError(
+            f"{folder} holds the work on another volume than {volume.name}; choose another --out"
+        )
+
+
+def _taught(store: AnnotationStore) -> Path | None:
+    """The model that was taught here and chosen, if it is still there."""
+    taught = store.fact(MODEL)
+    return Path(taught) if taught and Path(taught).exists() else None
+
+
+def _take_labels(session: Session, path: Path, progress: Progress) -> None:
+    if session.undo_title() is not None or session.annotated():
+        raise OutputExistsError(
+            f"{session.folder} holds labels already; leave --labels out to go on with them, or "
+            "choose another --out"
+        )
+    labels = open_volume(path)
+    if labels.shape_zyx != session.shape_zyx:
+        raise InputError(
+            f"{labels.name} has {' x '.join(map(str, labels.shape_zyx))} (z, y, x) and "
+            f"{session.volume.name} has {' x '.join(map(str, session.shape_zyx))}; labels must be "
+            "of the same size"
+        )
+    session.take_labels(_as_ids(labels, progress))
+
+
+def _as_ids(labels: Volume, progress: Progress) -> Iterator[tuple[int, Int[np.ndarray, "h w"]]]:
+    """The sections that hold objects, each with its ids."""
+    survey = survey_masks(labels, progress)
+    sections: Iterator[Int[np.ndarray, "h w"]]
+    if survey.coding == "instances":
+        sections = iter(survey.to_labels(section) for section in labels.sections())
+    else:
+        mask = np.stack([survey.to_labels(section) > 0 for section in labels.sections()])
+        sections = iter(cc3d.connected_components(mask, connectivity=26))
+    for z, section in enumerate(progress.track(sections, "opening labels", total=len(labels))):
+        if section.any():
+            yield z, section

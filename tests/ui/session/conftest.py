@@ -1,0 +1,192 @@
+"""A session on a small volume with a model that outlines discs: quick, exact, no torch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mitosam.config import resolve_settings
+from mitosam.embeddings import CacheSettings, EmbeddingCache
+from mitosam.errors import InputError
+from mitosam.geometry import Window
+from mitosam.io.volume import Volume
+from mitosam.models.sam import Sam, prepare_tile
+from mitosam.prompts import Prompts
+from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.jobs import Work
+from mitosam.ui.session.session import Session
+from mitosam.ui.session.store import AnnotationStore
+from tests.models.tiny_models import make_tiny_vit_sam
+
+SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
+TILE_PX = 100
+PATIENCE_S = 120
+SHAPE = (4, 120, 300)
+
+
+def disc(z: int, y: float, x: float, radius: float) -> np.ndarray:
+    """A disc on a section; the volume's discs do not depend on z."""
+    ys, xs = np.mgrid[: SHAPE[1], : SHAPE[2]] + 0.5
+    return (ys - y) ** 2 + (xs - x) ** 2 <= radius**2
+
+
+class DiscAssistant:
+    """A model for which every object is the largest disc in its box, or of 10 px round its point.
+
+    What it is asked it notes in `asked`; on section 3 it finds nothing.
+    """
+
+    model_name = "discs"
+    origin = ("discs", None)
+
+    def __init__(self) -> None:
+        self.looked_at: list[int] = []
+        self.closed = False
+
+    def image(self, z: int) -> np.ndarray:
+        return np.zeros(SHAPE[1:], np.uint8)
+
+    def look_at(self, z: int) -> None:
+        self.looked_at.append(z)
+
+    def embedded(self) -> frozenset[int]:
+        return frozenset(self.looked_at)
+
+    def candidates(self, z: int, prompts: Prompts) -> Sequence[FoundMask]:
+        if z == 3:
+            return ()
+        if prompts.boxes_xyxy is not None:
+            x0, y0, x1, y1 = prompts.boxes_xyxy[0]
+            centre, radius = ((y0 + y1) / 2, (x0 + x1) / 2), min(y1 - y0, x1 - x0) / 2
+        else:
+            x, y = prompts.points_xy[0, 0]
+            centre, radius = (y, x), 10.0
+        window = Window(0, 0, SHAPE[1], SHAPE[2])
+        return [
+            FoundMask(window=window, mask=disc(z, *centre, radius * scale), score=score)
+            for scale, score in ((1.0, 0.9), (0.5, 0.7), (1.5, 0.4))
+        ]
+
+    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
+        labels = {}
+        for place, z in enumerate(sections):
+            work.report(place + 1, len(sections))
+            if work.stopped():
+                return None
+            labels[z] = np.zeros(SHAPE[1:], np.int32)
+            labels[z][disc(z, 30, 40, 12)] = 1
+            labels[z][disc(z, 80, 200, 20)] = 2
+        return FoundObjects(labels=labels, confidence={1: 0.9, 2: 0.6})
+
+    def ask(self, text: str, z: int) -> FoundObjects:
+        if text.strip() != "mitochondria":
+            raise InputError(f"{text!r} is not understood; mitochondria is")
+        found = self.segment(range(z, z + 1), "auto", Work())
+        assert found is not None
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def open_session(tmp_path):
+    """Open the session of the folder, as often as wanted; each is closed at the end."""
+    opened = []
+
+    def make() -> Session:
+        images = np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
+        volume = Volume(
+            name="discs.tif",
+            shape_zyx=SHAPE,
+            dtype=np.dtype(np.uint8),
+            section_names=tuple(map(str, range(SHAPE[0]))),
+            read_section=images.__getitem__,
+        )
+        store = AnnotationStore(tmp_path / "annotations.sqlite", SHAPE)
+        session = Session(
+            volume,
+            store,
+            "discs",
+            lambda *_: DiscAssistant(),
+            folder=tmp_path,
+            settings=resolve_settings(),
+        )
+        opened.append(session)
+        return session
+
+    yield make
+    for session in opened:
+        session.close()
+
+
+@pytest.fixture
+def session(open_session):
+    return open_session()
+
+
+def until(holds) -> None:
+    """Wait until another thread has come so far."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, "another thread does not come on"
+
+
+@pytest.fixture(scope="session")
+def sam() -> Sam:
+    return make_tiny_vit_sam(input_px=128)
+
+
+class Encoder:
+    """The model's encoder, which remembers the section and corner of each tile it was given."""
+
+    def __init__(self, sam: Sam) -> None:
+        self._sam = sam
+        self.encoded: list[tuple[int, tuple[int, int]]] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def __call__(self, pixels, frame):
+        y, x = frame.origin_yx
+        places = SECTIONS[:, y : y + len(pixels), x : x + pixels.shape[1]]
+        (z,) = np.flatnonzero((places == pixels).all(axis=(1, 2)))
+        self.encoded.append((int(z), (y, x)))
+        assert self.may_go_on.wait(60)
+        return self._sam.encode(prepare_tile(pixels, frame))[0].numpy()
+
+    @property
+    def sections(self) -> list[int]:
+        """The sections in the order in which they came first."""
+        return list(dict.fromkeys(z for z, _ in self.encoded))
+
+
+@pytest.fixture
+def encoder(sam) -> Encoder:
+    return Encoder(sam)
+
+
+@pytest.fixture
+def cache(tmp_path, encoder) -> EmbeddingCache:
+    return EmbeddingCache(
+        CacheSettings(folder=tmp_path / "embeddings"),
+        model_name="tiny",
+        weights_hash="0" * 64,
+        precision="fp32",
+        encode=encoder,
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    left = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and not thread.name.startswith(("zarr", "asyncio"))  # never end
+    ]
+    assert not left, "a test must stop the threads it starts"
