@@ -25,6 +25,7 @@ from tests.models.tiny_models import make_tiny_vit_sam
 SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
 TILE_PX = 100
 PATIENCE_S = 120
+_NEVER_END = ("zarr", "asyncio", "tqdm")  # threads that libraries keep
 SHAPE = (4, 120, 300)
 
 
@@ -187,6 +188,6 @@ def no_thread_is_left():
     left = [
         thread
         for thread in threading.enumerate()
-        if thread not in before and not thread.name.startswith(("zarr", "asyncio"))  # never end
+        if thread not in before and not thread.name.startswith(_NEVER_END)
     ]
     assert not left, "a test must stop the threads it starts"

@@ -11,6 +11,7 @@ from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError, OutputExistsError, SettingsError, StorageError
 from mitosam.io.write import write_stack_tiff
 from mitosam.ui.session.opening import open_session, work_folder
+from tests.models.tiny_detectors import write_owl
 from tests.tiny_runs import VOXEL_SIZE_NM, write_model, write_phantom
 from tests.tiny_segmenter import write_tuned
 
@@ -188,3 +189,24 @@ def test_what_goes_wrong_in_teaching_is_said(opened, files, tmp_path):
     session.teach(show=1)
     assert session.wait("teach", 60)
     assert "cannot be written" in session.jobs()[0].error
+
+
+@pytest.mark.parametrize("words", ["mitochondria", "Mitochondries", "alle Mitochondrien"])
+def test_a_tuned_model_finds_its_own_class_by_any_of_its_words(opened, words):
+    session = opened()
+    answer = session.view(1).ask(words)
+    assert answer.startswith("all mitochondria, found by method head: ")
+    assert session.objects(1)
+
+
+def test_a_word_that_nothing_understands_is_answered_with_what_would_be(opened):
+    with pytest.raises(InputError, match=r"this model knows mitochondria .*--detector"):
+        opened().view(0).ask("nuclei")
+
+
+def test_a_detector_is_asked_for_other_words(opened, tmp_path):
+    detector = write_owl(tmp_path / "owl")
+    session = opened(detector=detector)
+    answer = session.view(0).ask("nuclei")
+    assert "found" in answer
+    assert "proposed on section 1" in answer

@@ -26,13 +26,15 @@ class FoundMask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObjects:
-    """What the automatic method found on some sections.
+    """What a method found on some sections.
 
-    One id is one object on all of them; `confidence` in 0 to 1 is given for each id.
+    One id is one object on all of them; `confidence` in 0 to 1 is given for each id. `sentence`
+    says to a user how words were understood.
     """
 
     labels: Mapping[int, Int[np.ndarray, "height width"]]
     confidence: Mapping[int, float]
+    sentence: str = ""
 
 
 class Assistant(Protocol):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from mitosam.config import RunSettings
-from mitosam.errors import InputError
+from mitosam.geometry import Window
 from mitosam.inference.instances import label_maps
 from mitosam.io.volume import Volume
+from mitosam.models.detections import Detections, TextDetector
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
 from mitosam.ui.session.embedding import Embedder, SectionPrompter
@@ -20,12 +22,14 @@ from mitosam.ui.session.model import SessionModel
 from mitosam.ui.session.reading import reader
 from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
 from mitosam.workflows.tuned_model import tuned_weights
+from mitosam.workflows.words import AllInstances, look, understand
 
 
 class ModelAssistant:
     """A base or tuned model on one volume; `changed` is called when another tile is embedded.
 
-    Two that share `turns` do not encode at the same time.
+    Two that share `turns` do not encode at the same time. `detector` is asked for words that are
+    none of the model's own.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class ModelAssistant:
         settings: RunSettings,
         *,
         turns: EncoderTurns,
+        detector: TextDetector | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._detector = detector
         self._model = SessionModel.load(model, settings, turns)
         self._volume = volume
         self._read = reader(volume, self._model.normalisation_for(volume))
@@ -104,11 +110,33 @@ class ModelAssistant:
 
     def ask(self, text: str, z: int) -> FoundObjects:
         """All objects of a section that a word names."""
-        if text.strip().lower() not in ("mitochondria", "mitochondrion"):
-            raise InputError(f"{text!r} is not understood; mitochondria is")
-        found = self.segment(range(z, z + 1), "auto", Work())
-        assert found is not None
-        return found
+        meaning = understand(text, segmenter=self._model.segmenter, detector=self._detector)
+        if isinstance(meaning, AllInstances):
+            found = self.segment(range(z, z + 1), meaning.method, Work())
+            assert found is not None
+            return replace(found, sentence=meaning.sentence)
+        assert self._detector is not None, "only a detector makes phrases of words"
+        seen = look(meaning, self._read(z), self._detector)
+        return FoundObjects(
+            labels={z: self._drawn(z, seen.detections)},
+            confidence=dict(enumerate(seen.detections.scores.tolist(), start=1)),
+            sentence=seen.sentence,
+        )
+
+    def _drawn(self, z: int, found: Detections) -> Int[np.ndarray, "height width"]:
+        """A detector's finds, the surest on top: its own masks, or the decoder's in its boxes."""
+        masks: list[tuple[Window, Bool[np.ndarray, "h w"]] | None]
+        if found.masks is not None:
+            masks = [(mask.window, mask.pixels) for mask in found.masks]
+        else:
+            decoded = self._prompter.batch(z, found.boxes_xyxy)
+            masks = [None if one is None else (one.window, one.mask) for one in decoded]
+        labels = np.zeros(self._volume.shape_zyx[1:], np.int32)
+        for number, drawn in reversed(list(enumerate(masks, start=1))):
+            if drawn is not None:
+                at, mask = drawn
+                labels[at.y : at.y + mask.shape[0], at.x : at.x + mask.shape[1]][mask] = number
+        return labels
 
     def close(self) -> None:
         """Stop embedding ahead."""

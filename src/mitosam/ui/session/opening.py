@@ -14,12 +14,14 @@ from mitosam.data.masks import survey_masks
 from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.open import open_volume
 from mitosam.io.volume import Volume
+from mitosam.models.detectors import load_detector
 from mitosam.progress import SILENT, Progress
 from mitosam.ui.session.model_assistant import ModelAssistant
 from mitosam.ui.session.reading import fingerprint
 from mitosam.ui.session.session import MODEL, Session
 from mitosam.ui.session.store import AnnotationStore
 from mitosam.ui.session.tiles import EncoderTurns
+from mitosam.workflows.models import choose_device
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 SUFFIX = ".mitosam"
@@ -33,6 +35,7 @@ def open_session(
     model: Path | str | None = None,
     out: Path | None = None,
     voxel_size_nm: VoxelSize | None = None,
+    detector: Path | str | None = None,
     settings: RunSettings | None = None,
     progress: Progress = SILENT,
 ) -> Session:
@@ -49,6 +52,8 @@ def open_session(
         default the one taught here last, else the embedded one.
     out
         The folder of the work; by default beside the images, with the ending `.mitosam`.
+    detector
+        A text-grounded detector for words that are none of the model's own; see `load_detector`.
 
     Raises
     ------
@@ -65,9 +70,11 @@ def open_session(
     settings = settings or resolve_settings()
 
     turns = EncoderTurns()
+    device = choose_device(settings.model.device)
+    words = None if detector is None else load_detector(detector, device=device)
 
     def assist(name: Path | str, changed: Callable[[], None]) -> ModelAssistant:
-        return ModelAssistant(name, volume, settings, turns=turns, changed=changed)
+        return ModelAssistant(name, volume, settings, turns=turns, detector=words, changed=changed)
 
     store = AnnotationStore(folder / LABELS, volume.shape_zyx)
     try:

@@ -120,7 +120,8 @@ class Session(Labelling):
         sections = self.propose(found.labels, found.confidence)
         count = len([one for one in self.objects(z) if one.state == "proposed"]) if sections else 0
         noun = "object" if count == 1 else "objects"
-        return f"“{text.strip()}”: {count} {noun} proposed on section {z + 1}"
+        heard = found.sentence or f"“{text.strip()}”"
+        return f"{heard}: {count} {noun} proposed on section {z + 1}"
 
     def carry(self, object_id: int, z: int, *, step: int, count: int = 1) -> CarryResult:
         """Outline an object on the sections that follow (`step` 1) or precede (-1) this one."""
