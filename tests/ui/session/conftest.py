@@ -9,6 +9,8 @@ import pytest
 from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.models.sam import Sam, prepare_tile
 from tests.models.tiny_models import make_tiny_vit_sam
+from tests.tiny_runs import write_model
+from tests.tiny_segmenter import write_tuned
 
 SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
 TILE_PX = 100
@@ -66,9 +68,19 @@ def cache(tmp_path, encoder) -> EmbeddingCache:
     )
 
 
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory, base_model):
+    """A model with a head."""
+    return write_tuned(tmp_path_factory.mktemp("tuned") / "model.safetensors", base_model)
+
+
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    before = set(threading.enumerate())
     yield
-    left = [thread for thread in threading.enumerate() if thread not in before]
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("mitosam")]
     assert not left, "a test must stop the threads it starts"
