@@ -15,12 +15,13 @@ from mitosam.errors import InputError
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.models.sam import Sam, prepare_tile
+from mitosam.progress import SILENT
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
-from mitosam.ui.session.jobs import Work
 from mitosam.ui.session.session import Session
 from mitosam.ui.session.store import AnnotationStore
 from tests.models.tiny_models import make_tiny_vit_sam
+from tests.tiny_segmenter import write_tuned
 
 SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
 TILE_PX = 100
@@ -72,12 +73,9 @@ class DiscAssistant:
             for scale, score in ((1.0, 0.9), (0.5, 0.7), (1.5, 0.4))
         ]
 
-    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
+    def segment(self, sections: range, method: str, progress=SILENT) -> FoundObjects:
         labels = {}
-        for place, z in enumerate(sections):
-            work.report(place + 1, len(sections))
-            if work.stopped():
-                return None
+        for z in progress.track(sections, "segmenting"):
             labels[z] = np.zeros(SHAPE[1:], np.int32)
             labels[z][disc(z, 30, 40, 12)] = 1
             labels[z][disc(z, 80, 200, 20)] = 2
@@ -86,9 +84,7 @@ class DiscAssistant:
     def ask(self, text: str, z: int) -> FoundObjects:
         if text.strip() != "mitochondria":
             raise InputError(f"{text!r} is not understood; mitochondria is")
-        found = self.segment(range(z, z + 1), "auto", Work())
-        assert found is not None
-        return found
+        return self.segment(range(z, z + 1), "auto")
 
     def close(self) -> None:
         self.closed = True
@@ -179,6 +175,12 @@ def cache(tmp_path, encoder) -> EmbeddingCache:
         precision="fp32",
         encode=encoder,
     )
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory, base_model):
+    """A model with a head."""
+    return write_tuned(tmp_path_factory.mktemp("tuned") / "model.safetensors", base_model)
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from mitosam.geometry import Window
+from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
-from mitosam.ui.session.jobs import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ class Assistant(Protocol):
         """The masks for one prompt, the best guess first."""
         ...
 
-    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
-        """All objects of some sections, found in the calling thread; None if it was stopped.
+    def segment(self, sections: range, method: str, progress: Progress = SILENT) -> FoundObjects:
+        """All objects of some consecutive sections, found in the calling thread.
 
         Raises
         ------

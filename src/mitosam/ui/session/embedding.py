@@ -8,10 +8,7 @@ prompter.candidates(z, prompt)            # waits for one tile at most
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +24,7 @@ from mitosam.inference.section_masks import PlacedPrediction, SectionMasks
 from mitosam.models.sam import Sam
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask
+from mitosam.ui.session.jobs import step_back
 from mitosam.ui.session.tiles import SectionTiles
 
 log = logging.getLogger(__name__)
@@ -35,8 +33,6 @@ DUPLICATE_IOU = 0.95
 """IoU above which of two candidates only the first is shown."""
 REACH = 8
 """Sections to each side of the user's that are embedded ahead."""
-NICENESS = 10
-"""Of the thread that embeds ahead: what a user waits for runs about ten times as often."""
 
 
 class SectionPrompter:
@@ -157,7 +153,7 @@ class Embedder:
         self._errors: dict[int, Exception] = {}
         self._tile_s: float | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="embedder", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="mitosam embedder", daemon=True)
         self._thread.start()
 
     def focus(self, z: int) -> None:
@@ -217,7 +213,7 @@ class Embedder:
         return self._closed or z in self._errors or self._tiles.is_embedded(z)
 
     def _run(self) -> None:
-        _step_back()
+        step_back()
         while (job := self._wait_for_job()) is not None:
             z, window = job
             error = self._embed(z, window)
@@ -263,13 +259,3 @@ class Embedder:
             for z in (self._focus + self._step * distance, self._focus - self._step * distance):
                 if 0 <= z < self._tiles.shape_zyx[0]:
                     yield z
-
-
-def _step_back() -> None:
-    """Let threads that a user waits for go before this one, and before those it starts.
-
-    Linux knows niceness by thread; elsewhere it would hold for the whole process.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Int, UInt8
 
 from mitosam.config import RunSettings
 from mitosam.geometry import Window
-from mitosam.inference.instances import label_maps
 from mitosam.io.volume import Volume
 from mitosam.models.detections import Detections, TextDetector
+from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.automatic import segment_sections
 from mitosam.ui.session.embedding import Embedder, SectionPrompter
-from mitosam.ui.session.jobs import Work
 from mitosam.ui.session.model import SessionModel
 from mitosam.ui.session.reading import reader
 from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
@@ -85,35 +85,23 @@ class ModelAssistant:
         """The single mask that training taught, then those of SAM's three that differ."""
         return self._prompter.candidates(z, prompts)
 
-    def segment(self, sections: range, method: str, work: Work) -> FoundObjects | None:
-        """All objects of some sections, by the automatic method."""
+    def segment(self, sections: range, method: str, progress: Progress = SILENT) -> FoundObjects:
+        """All objects of some consecutive sections, by the automatic method."""
         segmenter = self._model.segmenter
-        chosen = segmenter.choose(method)  # type: ignore[arg-type]  # checked there
-        settings = segmenter.info.settings_of(chosen)
-        settings = settings if len(sections) > 1 else settings.for_one_section()
-        compute = segmenter.mapper(chosen, self._read, len(self._volume))
-        maps = []
-        for place, z in enumerate(sections):
-            if work.stopped():
-                return None
-            maps.append(compute(z))
-            work.report(place + 1, len(sections))
-        labels = label_maps(maps, settings)
-        trust = {
-            int(number): float(
-                np.mean([m[0][part == number].mean() for m, part in zip(maps, labels, strict=True)
-                         if (part == number).any()]) / 255
-            )
-            for number in np.unique(labels[labels > 0])
-        }  # fmt: skip
-        return FoundObjects(labels=dict(zip(sections, labels, strict=True)), confidence=trust)
+        return segment_sections(
+            segmenter,
+            self._read,
+            self._volume.shape_zyx,
+            sections,
+            segmenter.choose(method),  # type: ignore[arg-type]  # checked there
+            progress,
+        )
 
     def ask(self, text: str, z: int) -> FoundObjects:
         """All objects of a section that a word names."""
         meaning = understand(text, segmenter=self._model.segmenter, detector=self._detector)
         if isinstance(meaning, AllInstances):
-            found = self.segment(range(z, z + 1), meaning.method, Work())
-            assert found is not None
+            found = self.segment(range(z, z + 1), meaning.method)
             return replace(found, sentence=meaning.sentence)
         assert self._detector is not None, "only a detector makes phrases of words"
         seen = look(meaning, self._read(z), self._detector)

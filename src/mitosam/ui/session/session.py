@@ -17,7 +17,7 @@ from mitosam.ui.session.assistant import Assistant, FoundMask
 from mitosam.ui.session.carry import CarryResult, box_prompt, most_alike
 from mitosam.ui.session.draft import Draft
 from mitosam.ui.session.export import ExportFormat, export_labels, only_ids
-from mitosam.ui.session.jobs import Jobs, Work
+from mitosam.ui.session.jobs import Jobs, Work, WorkProgress
 from mitosam.ui.session.labelling import Labelling
 from mitosam.ui.session.snapshot import Candidate, Comparison, JobKind, JobState
 from mitosam.ui.session.store import AnnotationStore
@@ -236,12 +236,11 @@ class Session(Labelling):
         work.report(0, 0, "comparing the old and the new model")
         taught = self._assist(run, lambda: None)
         try:
-            new = taught.segment(range(z, z + 1), "auto", Work())
+            new = taught.segment(range(z, z + 1), "auto", WorkProgress(work))
         finally:
             taught.close()
-        assert new is not None
         try:
-            old = self._assistant.segment(range(z, z + 1), "auto", Work())
+            old = self._assistant.segment(range(z, z + 1), "auto", WorkProgress(work))
         except ModelError:  # a base model has no head
             old = None
         self._comparison = Comparison(
@@ -279,9 +278,8 @@ class Session(Labelling):
         )
 
     def _segment(self, work: Work, sections: range, method: str) -> None:
-        found = self._assistant.segment(sections, method, work)
-        if found is not None:
-            self.propose(found.labels, found.confidence)
+        found = self._assistant.segment(sections, method, WorkProgress(work))
+        self.propose(found.labels, found.confidence)
 
 
 def _candidate(found: FoundMask) -> CandidateMask:

@@ -1,0 +1,59 @@
+"""All mitochondria of some sections, as `mitosam segment` finds them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from mitosam.inference.map_store import MapStore, sections_per_block
+from mitosam.progress import SILENT, Progress
+from mitosam.ui.session.assistant import FoundObjects
+from mitosam.workflows.automatic import Method, ReadSection, Segmenter
+
+
+def segment_sections(
+    segmenter: Segmenter,
+    read: ReadSection,
+    shape_zyx: tuple[int, int, int],
+    sections: range,
+    method: Method,
+    progress: Progress = SILENT,
+) -> FoundObjects:
+    """The objects of consecutive sections of a volume, whose sections `read` gives in 0 to 255.
+
+    An id is one mitochondrion on all of them; its confidence is the mean foreground of its pixels.
+    Maps lie in a temporary folder; of each section only its labels are held.
+    """
+    depth, height, width = shape_zyx
+    settings = segmenter.info.settings_of(method)
+    settings = settings if len(sections) > 1 else settings.for_one_section()
+    with tempfile.TemporaryDirectory(prefix="mitosam-") as folder:
+        per_block = sections_per_block((height, width))
+        store = MapStore(Path(folder), len(sections), sections_per_block=per_block)
+        compute = segmenter.mapper(method, read, depth)
+        title = f"segmenting ({method})"
+        store.fill(lambda place: compute(sections[place]), title=title, progress=progress)
+        labels, sizes, sums = {}, Counter[int](), Counter[int]()
+        for place, found in enumerate(store.label(settings, progress)):
+            labels[sections[place]] = found.astype(np.int32)
+            _count(found, store.foreground(place, settings.z_radius), sizes, sums)
+    confidence = {number: sums[number] / sizes[number] / 255 for number in sizes}
+    return FoundObjects(labels=labels, confidence=confidence)
+
+
+def _count(
+    labels: Int[np.ndarray, "height width"],
+    foreground: UInt8[np.ndarray, "height width"],
+    sizes: Counter[int],
+    sums: Counter[int],
+) -> None:
+    """Add up each object's pixels, and their foreground."""
+    num_px = np.bincount(labels.ravel())
+    totals = np.bincount(labels.ravel(), weights=foreground.ravel())
+    for number in (np.flatnonzero(num_px[1:]) + 1).tolist():
+        sizes[number] += int(num_px[number])
+        sums[number] += int(totals[number])
