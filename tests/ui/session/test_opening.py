@@ -143,7 +143,7 @@ def test_teaching_compares_old_and_new_and_switches_only_when_told(opened, files
         session.finish(z, finished=True)
     before = session.model_name
     session.teach(show=0)
-    assert session.wait("teach", 120)
+    assert session.wait("teach", 600)
     (job,) = session.jobs()
     assert job.error is None
     compared = session.comparison()
@@ -164,7 +164,7 @@ def test_teaching_that_is_stopped_leaves_the_model_as_it_was(opened, files):
     session.finish(0, finished=True)
     session.teach(show=1)
     session.stop("teach")
-    assert session.wait("teach", 60)
+    assert session.wait("teach", 600)
     assert session.comparison() is None
     assert session.jobs()[0].error is None
 
@@ -176,7 +176,7 @@ def test_what_goes_wrong_in_teaching_is_said(opened, files, tmp_path):
     session = opened(labels=files.masks, settings=settings)
     session.finish(0, finished=True)
     session.teach(show=1)
-    assert session.wait("teach", 60)
+    assert session.wait("teach", 600)
     assert "cannot be written" in session.jobs()[0].error
 
 

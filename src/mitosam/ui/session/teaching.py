@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 # How long a child may take to end by itself before it is killed.
 GRACE_S = 3.0
-NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +134,7 @@ def _end(child: multiprocessing.process.BaseProcess) -> None:
 
 
 def _child(connection: Connection, lesson: Lesson) -> None:
-    """Teach, and say what comes of it."""
-    os.nice(NICENESS)
+    """Teach, and say what comes of it; as unhurried as the thread that began it."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         connection.send(("done", str(_teach(lesson, _Told(connection)))))
