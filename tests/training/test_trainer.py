@@ -16,7 +16,12 @@ from tests.models.tiny_models import make_tiny_vit_sam
 from tests.training.tiny_examples import INPUT_PX, disc_labels, make_example, make_examples
 
 SETTINGS = TrainingSettings(
-    epochs=1, min_steps=12, validations=3, prompts_per_tile=3, learning_rate=1e-3
+    epochs=1,
+    min_steps=12,
+    validations=3,
+    prompts_per_tile=3,
+    learning_rate=1e-3,
+    max_corrections=0,
 )
 EXAMPLES = make_examples(4)
 VALIDATION = make_examples(2, start=50)

@@ -56,7 +56,7 @@ class TrainingSettings(BaseModel):
     """Each side of a patch box moves outward by 0 to this many pixels, exclusive."""
     object_jitter: float = Field(default=0.1, ge=0, le=0.5)
     """Each side of an object box moves by up to this share of the box's side, in or out."""
-    max_corrections: int = Field(default=0, ge=0, le=9)
+    max_corrections: int = Field(default=3, ge=0, le=9)
     """Most clicks by which the answer to a prompt for one mitochondrion is corrected in training,
     as users do; 0 for none."""
     corrected_share: float = Field(default=0.5, ge=0, le=1)
