@@ -8,6 +8,8 @@ from pathlib import Path
 
 from benchmarks import startup
 from benchmarks.arithmetic import PartSpeed
+from benchmarks.interactive import Interactive
+from benchmarks.interactive_page import interactive_part
 from benchmarks.job import BATCH, EPOCHS, Comparison, Way
 from benchmarks.memory import EARLY_STEPS, Memory
 from benchmarks.segment import SegmentAnswer
@@ -31,6 +33,7 @@ class Findings:
     arithmetic: list[PartSpeed] | None = None
     memory: list[Memory] | None = None
     segment: SegmentAnswer | None = None
+    interactive: Interactive | None = None
     startup: dict[str, Spread] | None = None
 
 
@@ -45,6 +48,8 @@ def to_markdown(found: Findings) -> str:
         parts.append(_memory(found.memory))
     if found.segment:
         parts.append(segment_part(found.segment, _table))
+    if found.interactive:
+        parts.append(interactive_part(found.interactive, _table))
     if found.startup:
         parts.append(_startup(found.startup))
     return "\n".join(parts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mitosam.errors import InputError, MitosamError, OutputExistsError, SettingsError
 from mitosam.io.open import open_volume
-from tests.ui.session.conftest import SHAPE, disc
+from tests.ui.session.discs import SHAPE, disc
 
 
 def add_disc(session, z, y, x, radius):

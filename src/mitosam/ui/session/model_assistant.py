@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from mitosam.config import RunSettings
 from mitosam.geometry import Window
@@ -85,6 +85,10 @@ class ModelAssistant:
         """The single mask that training taught, then those of SAM's three that differ."""
         return self._prompter.candidates(z, prompts)
 
+    def outline(self, z: int, boxes_xyxy: Float[np.ndarray, "P 4"]) -> list[FoundMask | None]:
+        """The single mask of each of many boxes; None where it is empty."""
+        return self._prompter.batch(z, boxes_xyxy)
+
     def segment(self, sections: range, method: str, progress: Progress = SILENT) -> FoundObjects:
         """All objects of some consecutive sections, by the automatic method."""
         segmenter = self._model.segmenter
@@ -117,7 +121,7 @@ class ModelAssistant:
         if found.masks is not None:
             masks = [(mask.window, mask.pixels) for mask in found.masks]
         else:
-            decoded = self._prompter.batch(z, found.boxes_xyxy)
+            decoded = self.outline(z, found.boxes_xyxy)
             masks = [None if one is None else (one.window, one.mask) for one in decoded]
         labels = np.zeros(self._volume.shape_zyx[1:], np.int32)
         for number, drawn in reversed(list(enumerate(masks, start=1))):

@@ -77,6 +77,11 @@ class Session(Labelling):
         return self._assistant.image(z)
 
     @property
+    def assistant(self) -> Assistant:
+        """The model at work."""
+        return self._assistant
+
+    @property
     def model_name(self) -> str:
         """The model that helps."""
         return self._assistant.model_name
