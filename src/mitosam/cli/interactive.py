@@ -21,10 +21,18 @@ def serve(
         Path | None, typer.Option(help="Ids or masks of the same sections to begin with.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A run's folder, its model.safetensors, or a base model.")
-    ] = "vit_t",
+        str | None,
+        typer.Option(
+            help="A run's folder, its model.safetensors, or a base model; if unset the one taught "
+            "here last, else vit_t."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the work; beside VOLUME if unset.")
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="A text-grounded detector for words that are none of the model's own."),
     ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine; 0 is any that is free.")] = 0,
     voxel_size: opt.VoxelSize = None,
@@ -50,6 +58,7 @@ def serve(
         model=model,
         out=out,
         voxel_size_nm=voxel_size_nm,
+        detector=detector,
         progress=progress,
     )
 

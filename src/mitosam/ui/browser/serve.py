@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+import warnings
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -96,6 +97,7 @@ def serve(
 
     `say` is told the address, which holds the token.
     """
+    quiet()
     token = secrets.token_urlsafe(32)
     port = listening.getsockname()[1]
     address = f"http://{LOOPBACK}:{port}/?token={token}"
@@ -107,7 +109,6 @@ def serve(
         ws_max_size=MAX_MESSAGE_BYTES,
         timeout_graceful_shutdown=2,
     )
-    quiet()
     with closing(session, listening):
         say(address)
         if open_browser:
@@ -119,6 +120,8 @@ def quiet() -> None:
     """Leave it to us to say what is going on."""
     for name in ("uvicorn", "nicegui", "engineio", "socketio"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It looks at every object there is for a server, and torch warns of being looked at.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
 
 
 @contextmanager
