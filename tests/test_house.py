@@ -15,7 +15,7 @@ import pytest
 import mitosam
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "matplotlib", "transformers", "monai", "skimage", "zarr")
+HEAVY = ("torch", "matplotlib", "transformers", "monai", "skimage", "zarr", "nicegui")
 
 
 @pytest.mark.parametrize("module", ["mitosam", "mitosam.cli"])

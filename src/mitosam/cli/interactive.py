@@ -23,16 +23,16 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A run's folder, its model.safetensors, or a base model; if unset the one taught "
-            "here last, else vit_t."
+            help="A run's folder, its model.safetensors, or a base model; if unset, what was "
+            "taught here last, else the embedded model."
         ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the work; beside VOLUME if unset.")
     ] = None,
     detector: Annotated[
         str | None,
-        typer.Option(help="A text-grounded detector for words that are none of the model's own."),
+        typer.Option(help="A text-grounded detector, for words that the model does not know."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the work; beside VOLUME if unset.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine; 0 is any that is free.")] = 0,
     voxel_size: opt.VoxelSize = None,
@@ -50,22 +50,22 @@ def serve(
     from mitosam.ui.session.opening import open_session
 
     voxel_size_nm = opt.parse_voxel_size(voxel_size)
-    listening = bind(port)
-    number = listening.getsockname()[1]
-    session = open_session(
-        volume,
-        labels=labels,
-        model=model,
-        out=out,
-        voxel_size_nm=voxel_size_nm,
-        detector=detector,
-        progress=progress,
-    )
+    with bind(port) as listening:
+        number = listening.getsockname()[1]
+        session = open_session(
+            volume,
+            labels=labels,
+            model=model,
+            detector=detector,
+            out=out,
+            voxel_size_nm=voxel_size_nm,
+            progress=progress,
+        )
 
-    def show(address: str) -> None:
-        typer.echo(address)
-        progress.say(f"the work is kept in {session.folder}; Ctrl-C stops")
-        progress.say(f"from another machine: ssh -N -L {number}:127.0.0.1:{number} THIS-MACHINE")
+        def show(address: str) -> None:
+            typer.echo(address)
+            progress.say(f"the work is kept in {session.folder}; Ctrl-C stops")
+            progress.say(f"elsewhere, first: ssh -N -L {number}:127.0.0.1:{number} THIS-MACHINE")
 
-    run_server(session, listening, say=show, open_browser=open_)
+        run_server(session, listening, say=show, open_browser=open_)
     progress.say(f"stopped; the work is in {session.folder}, and the same command goes on with it")

@@ -18,7 +18,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 SIZE = {"width": 1280, "height": 720}
-PATIENCE_MS = 60_000  # for a busy machine
+PATIENCE_MS = 120_000  # for a busy machine
 MARGIN = 16  # as the camera leaves round a section
 
 
@@ -30,7 +30,7 @@ def find_chromium() -> str | None:
 class Server:
     """A server in a process of its own, on one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "discs_server") -> None:
         self.folder = folder
         self.log = folder / "server.log"
         # NiceGUI behaves otherwise in a process that it takes for a test.
@@ -39,7 +39,7 @@ class Server:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.ui.browser.discs_server", str(folder)],
+                [sys.executable, "-m", f"tests.ui.browser.{module}", str(folder)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=folder,

@@ -46,7 +46,8 @@ def main(folder: Path) -> None:
         settings=resolve_settings(),
         voxel_size_nm=(30.0, 8.0, 8.0),
     )
-    serve(session, bind(0), say=lambda address: print(address, flush=True))
+    with bind(0) as listening:
+        serve(session, listening, say=lambda address: print(address, flush=True))
 
 
 if __name__ == "__main__":

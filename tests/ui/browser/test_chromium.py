@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import tifffile
 
+from tests.tiny_runs import write_model, write_phantom
+from tests.tiny_segmenter import write_tuned
 from tests.ui.browser.chromium import FLAGS, SIZE, Server, User, find_chromium
 
 CHROMIUM = find_chromium()
@@ -62,15 +64,17 @@ def user(context, server):
 
 
 @pytest.fixture
-def picture(user, tmp_path):
-    """Take a picture of the page."""
-    folder = Path(os.environ.get("MITOSAM_SCREENSHOTS", tmp_path))
+def pictures(tmp_path):
+    """The folder for pictures of the page."""
+    folder = Path(os.environ.get("MITOSAM_SCREENSHOTS", tmp_path / "screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
-    def take(name: str) -> None:
-        user.page.screenshot(path=folder / f"{name}.png")
 
-    return take
+@pytest.fixture
+def picture(user, pictures):
+    """Take a picture of the user's page."""
+    return lambda name: user.page.screenshot(path=pictures / f"{name}.png")
 
 
 def test_a_click_is_outlined_corrected_kept_and_taken_back(user, picture):
@@ -250,6 +254,29 @@ def test_nothing_is_lost_when_the_server_is_killed(browser, tmp_path):
     user.has_objects(0)
     page.close()
     assert server.end() == 0
+
+
+def test_teaching_shows_old_and_new_and_switches_when_told(browser, tmp_path, pictures):
+    write_phantom(tmp_path, shape_zyx=(3, 64, 80))
+    write_tuned(tmp_path / "model.safetensors", write_model(tmp_path / "tiny"))
+    server = Server(tmp_path, "teaching_server")
+    page = browser.new_page(viewport=SIZE)
+    user = User(page, server.address)
+    user.reads("model.safetensors")
+    user.press("d", ".", "d", "Shift+T")
+    user.reads("learns from the 2 finished sections")
+    page.get_by_role("dialog").get_by_role("button", name="Teach").click()
+    user.reads("teaching with 2 sections")
+    page.get_by_role("button", name="Compare").click()
+    user.reads("Section 3, which neither of them has learned from.")
+    page.wait_for_timeout(400)
+    page.screenshot(path=pictures / "compare.png")
+    assert page.locator(".m-sides img").count() == 2
+    page.get_by_role("button", name="Use the new").click()
+    user.reads("model run")
+    assert user.errors == []
+    page.close()
+    server.end()
 
 
 def test_labels_are_exported_and_taken_away(user, picture):

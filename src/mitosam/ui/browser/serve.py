@@ -109,7 +109,7 @@ def serve(
         ws_max_size=MAX_MESSAGE_BYTES,
         timeout_graceful_shutdown=2,
     )
-    with closing(session, listening):
+    with closing(session):
         say(address)
         if open_browser:
             webbrowser.open(address)
@@ -125,7 +125,7 @@ def quiet() -> None:
 
 
 @contextmanager
-def closing(session: Session, listening: socket.socket) -> Iterator[None]:
+def closing(session: Session) -> Iterator[None]:
     """A block that Ctrl-C and the system's request to end leave in good order."""
 
     def end(_: int, __: FrameType | None) -> None:
@@ -137,5 +137,4 @@ def closing(session: Session, listening: socket.socket) -> Iterator[None]:
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        listening.close()
         session.close()
