@@ -13,10 +13,10 @@ ENV := .venv/.complete
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check results bench docs clean
+.PHONY: help env demo test test-napari check results bench docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(ENV) ## make the environment in .venv (every target does this when it is needed)
 
@@ -39,6 +39,25 @@ demo: $(ENV) ## the whole job on embedded data: demo/report.html in a few minute
 test: check ## the checks, then every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# The plugin has an environment of its own: napari brings Qt and about fifty packages. Without a
+# screen, pytest-xvfb starts Xvfb, which must be installed (docs/napari.md). napari itself uses what
+# its own dependencies have deprecated, so only other warnings are errors here.
+NAPARI_ENV := .venv-napari/.complete
+NAPARI_INSTALL := .venv-napari/bin/python -m pip install -qq --disable-pip-version-check \
+  -c constraints.txt -c constraints-napari.txt
+
+$(NAPARI_ENV): pyproject.toml constraints.txt constraints-napari.txt
+	@echo "making the environment in .venv-napari: some minutes"
+	@"$(PYTHON)" -m venv .venv-napari
+	@$(NAPARI_INSTALL) pip
+	@$(NAPARI_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@$(NAPARI_INSTALL) --editable '.[napari]' hypothesis pytest pytest-qt pytest-xvfb
+	@touch $@
+
+test-napari: $(NAPARI_ENV) ## the plugin's manifest and its tests, in a real napari
+	.venv-napari/bin/npe2 validate --imports mitosam
+	OMP_NUM_THREADS=1 .venv-napari/bin/python -m pytest tests/ui/napari -W ignore::DeprecationWarning
+
 check: $(ENV) ## style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,4 +74,4 @@ docs: $(ENV) ## write docs/settings.md and docs/cli.md anew from the code
 	$(BIN)/python scripts/make_docs.py
 
 clean: ## remove the environment and what was made, but no runs
-	rm -rf .venv dist build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-napari dist build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -28,13 +28,11 @@ from mitosam.workflows.automatic_model import has_shipped_head, segmenter_of, su
 from mitosam.workflows.calibrate import z_radius
 from mitosam.workflows.measure import measure_volume
 from mitosam.workflows.runs import now
-from mitosam.workflows.segment_folder import LABELS, WorkFolder
+from mitosam.workflows.segment_folder import FACTS, LABELS, WorkFolder
 from mitosam.workflows.segment_report import write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import Job, write_volumes
 from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
-
-FACTS = "segmentation.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from mitosam.progress import Progress
 from mitosam.storage import write_text
 
 LABELS, PROBABILITY = "labels.ome.zarr", "probability.ome.zarr"
+FACTS = "segmentation.json"
 IDENTITY = "identity.txt"
 
 

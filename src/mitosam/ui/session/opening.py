@@ -16,6 +16,7 @@ from mitosam.io.open import open_volume
 from mitosam.io.volume import Volume
 from mitosam.models.detectors import load_detector
 from mitosam.progress import SILENT, Progress
+from mitosam.ui.session.kept import LABELS, SUFFIX
 from mitosam.ui.session.model_assistant import ModelAssistant
 from mitosam.ui.session.reading import fingerprint
 from mitosam.ui.session.session import MODEL, Session
@@ -23,9 +24,6 @@ from mitosam.ui.session.store import AnnotationStore
 from mitosam.ui.session.tiles import EncoderTurns
 from mitosam.workflows.models import choose_device
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
-
-SUFFIX = ".mitosam"
-LABELS = "annotations.sqlite"
 
 
 def open_session(
@@ -79,6 +77,7 @@ def open_session(
     store = AnnotationStore(folder / LABELS, volume.shape_zyx)
     try:
         _claim(store, folder, volume)
+        store.note("voxel_size_nm", size)
         session = Session(
             volume,
             store,
