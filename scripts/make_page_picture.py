@@ -32,16 +32,19 @@ PLACE = (718, 185)  # an object, in the page's pixels
 def main() -> None:
     """Serve a phantom, find its mitochondria by word, outline one by a click, and look."""
     model = sys.argv[1] if len(sys.argv) > 1 else "vit_t"
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), model) as address:
-        with sync_playwright() as playwright:
-            path = next(filter(None, map(shutil.which, BROWSERS)))
-            browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-            page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]  # a mapping will do
-            page.goto(address)
-            work_on(page)
-            PICTURE.parent.mkdir(exist_ok=True)
-            page.screenshot(path=PICTURE)
-            browser.close()
+    path = next(filter(None, map(shutil.which, BROWSERS)))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder), model) as address,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]  # a mapping will do
+        page.goto(address)
+        work_on(page)
+        PICTURE.parent.mkdir(exist_ok=True)
+        page.screenshot(path=PICTURE)
+        browser.close()
     print(PICTURE)
 
 
