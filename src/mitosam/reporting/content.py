@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mitosam.errors import InputError
 from mitosam.evaluation.cases import Why
-from mitosam.evaluation.clicks import ClickSummary
 from mitosam.evaluation.scores import Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow
 from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.training.curve import CurvePoint
+
+if TYPE_CHECKING:  # brings SciPy, which the command line answers without
+    from mitosam.evaluation.clicks import ClickSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
