@@ -5,7 +5,9 @@ import torch
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
+from mitosam.inference.decode import lay_out
 from mitosam.models.decoder import build_decoder
+from mitosam.models.sam import ModelPrompts
 from tests.models.tiny_models import (
     HIDDEN,
     example_image,
@@ -73,6 +75,21 @@ def test_one_pass_gives_the_single_mask_and_the_three_to_the_bit(precision: str)
             expected = sam.decode(embedding, asked, multimask_output=multimask_output)
             assert torch.equal(together.low_res_logits[:, :, chosen], expected.low_res_logits)
             assert torch.equal(together.iou_predictions[:, :, chosen], expected.iou_predictions)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("num_prompts", [1, 3])
+def test_an_image_laid_out_before_gives_the_same_masks_to_the_bit(precision, num_prompts):
+    sam = make_tiny_vit_sam(input_px=64)
+    sam.precision = precision
+    embedding = sam.encode(example_image(64))
+    corners = torch.rand(1, num_prompts, 2, generator=torch.Generator().manual_seed(0)) * 30
+    asked = ModelPrompts(boxes=torch.cat([corners, corners + 20], dim=-1))
+    with torch.inference_mode():
+        found = sam.decode(lay_out(embedding), asked)
+        expected = sam.decode(embedding.contiguous(), asked)
+    assert torch.equal(found.low_res_logits, expected.low_res_logits)
+    assert torch.equal(found.iou_predictions, expected.iou_predictions)
 
 
 def test_bf16_errs_no_more_than_transformers_decoder_does(stock):

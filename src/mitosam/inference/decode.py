@@ -63,6 +63,7 @@ def decode_prompts(
         iou_predictions=np.empty((num_prompts, num_masks), np.float32),
         low_res_logits=np.empty((num_prompts, num_masks, low_res, low_res), np.float32),
     )
+    embedding = lay_out(embedding.to(model.device, torch.float32))
     # One by one: in a batch, sums are rounded in another order, and pixels at the rim change sides.
     for indices, prompt in _chunks(prompts, 1):
         asked = ModelPrompts.from_section(prompt, frame, mask_input)
@@ -72,6 +73,11 @@ def decode_prompts(
         found.iou_predictions[indices] = decoded.iou_predictions[0].cpu().numpy()
         found.low_res_logits[indices] = decoded.low_res_logits[0].cpu().numpy()
     return found
+
+
+def lay_out(embedding: Float[Tensor, "1 C h w"]) -> Float[Tensor, "1 C h w"]:
+    """The same numbers in the order in which the decoder reads them."""
+    return embedding.contiguous(memory_format=torch.channels_last)
 
 
 def decode_low_res(

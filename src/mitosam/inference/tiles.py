@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame, Window, window_holding
+from mitosam.inference.decode import lay_out
 from mitosam.io.grey import to_grey
 from mitosam.models.sam import Sam, prepare_tile
 from mitosam.prompts import PADDING_LABEL, Prompts
@@ -51,7 +52,7 @@ def encode_tile(
     else:
         embedding = torch.as_tensor(encode(pixels, frame))
     return EncodedTile(
-        embedding=embedding[None].to(model.device, torch.float16),
+        embedding=lay_out(embedding[None].to(model.device, torch.float16)),
         frame=frame,
         shape_yx=(pixels.shape[0], pixels.shape[1]),
     )

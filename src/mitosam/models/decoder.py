@@ -49,7 +49,8 @@ class MaskDecoder(SamMaskDecoder):
     ) -> tuple[Float[Tensor, "B P 4 m m"], Float[Tensor, "B P 4"]]:
         """The same of the single mask and, after it, of the three.
 
-        The computation is transformers' own forward, step by step.
+        The computation is transformers' own forward, step by step. An image in the layout of
+        channels_last need not be laid out anew for each prompt.
         """
         num_prompts = sparse_prompt_embeddings.shape[1]
         num_images, channels, height, width = image_embeddings.shape
@@ -58,10 +59,9 @@ class MaskDecoder(SamMaskDecoder):
         image = image_embeddings + dense_prompt_embeddings
         tokens, image = self.transformer(
             point_embeddings=torch.cat([tokens, sparse_prompt_embeddings], dim=2),
-            image_embeddings=image.repeat_interleave(num_prompts, 0),
-            image_positional_embeddings=image_positional_embeddings.repeat_interleave(
-                num_prompts, 0
-            ),
+            # Copied even if it is to be repeated once.
+            image_embeddings=image.repeat_interleave(num_prompts, 0) if num_prompts > 1 else image,
+            image_positional_embeddings=image_positional_embeddings,  # _lay_out takes one for all
             attention_similarity=None,
         )
         image = image.transpose(2, 3).reshape(num_images * num_prompts, channels, height, width)

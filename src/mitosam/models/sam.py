@@ -185,7 +185,8 @@ class Sam(nn.Module):
             grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
             with torch.no_grad():
                 position = self.shared_image_embedding(grid)
-            self._image_position = position.permute(2, 0, 1)[None].contiguous()
+            laid_out = position.permute(2, 0, 1)[None]
+            self._image_position = laid_out.contiguous(memory_format=torch.channels_last)
         return self._image_position
 
     def _autocast(self) -> torch.autocast:

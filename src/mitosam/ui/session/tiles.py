@@ -14,6 +14,7 @@ from jaxtyping import Float16, UInt8
 
 from mitosam.embeddings import EmbeddingCache
 from mitosam.geometry import ModelFrame, Window
+from mitosam.inference.decode import lay_out
 from mitosam.inference.section_embedding import pixels_of
 from mitosam.inference.tiles import EncodedTile, overlapping_tiles
 from mitosam.models.sam import Sam
@@ -143,7 +144,7 @@ class SectionTiles:
                 found = self._cache.load(key)
             self._remember(z, window, key)
         assert key is not None
-        return self._hold(key, torch.from_numpy(found)[None].to(self._sam.device))
+        return self._hold(key, lay_out(torch.from_numpy(found)[None].to(self._sam.device)))
 
     def _encode(self, pixels: UInt8[np.ndarray, "h w"], window: Window, *, urgent: bool) -> bool:
         frame = self._frame(window)
