@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mitosam.config import RunSettings, override_settings
+from mitosam.data.intensity import Normalisation
 from mitosam.errors import InputError
-from mitosam.models.tuned import read_tuned_info
+from mitosam.models.tuned import read_tuned_info, update_info
 from mitosam.progress import SILENT, Progress
 from mitosam.training.teaching_settings import TeachingSettings
 from mitosam.workflows.automatic import AutomaticInfo
@@ -27,12 +28,14 @@ def teach(
     settings: RunSettings,
     *,
     start_from: Path | None = None,
+    normalisation: Normalisation | None = None,
     progress: Progress = SILENT,
 ) -> Run:
     """A run that was trained on all sections of `sources`; `model.safetensors` is in it.
 
     With four sections or more the last one only chooses the best step and the thresholds. A model
-    that begins as the tuned one in the file `start_from` keeps that one's thresholds.
+    that begins as the tuned one in the file `start_from` keeps that one's thresholds. Where the
+    images were brought to 8 bits already, `normalisation` says how, and the model will do the same.
 
     Raises
     ------
@@ -49,6 +52,10 @@ def teach(
         save_info(run, AutomaticInfo.parse(read_tuned_info(start_from).automatic_json))
     else:
         calibrate_own(run, model, progress)
+    if normalisation is not None:
+        info = read_tuned_info(run.tuned_weights)
+        told = {"normalisation": normalisation.to_dict()}
+        update_info(run.tuned_weights, info.model_copy(update=told))
     return run
 
 

@@ -28,7 +28,7 @@ class DiscAssistant:
     """
 
     model_name = "discs"
-    origin = ("discs", None)
+    origin = None
 
     def __init__(self) -> None:
         self.looked_at: list[int] = []

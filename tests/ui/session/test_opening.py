@@ -10,7 +10,9 @@ from mitosam.config import resolve_settings
 from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError, OutputExistsError, SettingsError, StorageError
 from mitosam.io.write import write_stack_tiff
+from mitosam.models.tuned import read_tuned_info
 from mitosam.ui.session.opening import open_session, work_folder
+from mitosam.workflows.runs import Run
 from tests.models.tiny_detectors import write_owl
 from tests.tiny_runs import VOXEL_SIZE_NM, write_phantom
 
@@ -134,7 +136,11 @@ TEACH_QUICKLY = (
 )
 
 
-def test_teaching_compares_old_and_new_and_switches_only_when_told(opened, files):
+def run_weights(folder):
+    return Run.open(folder).tuned_weights
+
+
+def test_teaching_compares_old_and_new_and_switches_only_when_told(opened, files, tuned):
     settings = resolve_settings(overrides=TEACH_QUICKLY)
     session = opened(labels=files.masks, settings=settings)
     with pytest.raises(InputError, match="no section is finished"):
@@ -150,6 +156,8 @@ def test_teaching_compares_old_and_new_and_switches_only_when_told(opened, files
     assert compared.z == 2  # the only section that taught nothing
     assert compared.old.shape == compared.new.shape == session.shape_zyx[1:]
     assert session.model_name == before
+    taught, begun = (read_tuned_info(path) for path in (run_weights(compared.new_model), tuned))
+    assert (taught.tile_px, taught.normalisation) == (begun.tile_px, begun.normalisation)
     session.switch_model()
     assert session.comparison() is None
     assert session.model_name == compared.new_model.name

@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from mitosam.config import RunSettings
+from mitosam.data.intensity import Normalisation
 from mitosam.geometry import Window
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
@@ -37,6 +39,20 @@ class FoundObjects:
     sentence: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a model that is taught begins: a base model, or the tuned one in the file `weights`.
+
+    `trained` are the settings of the tuned one's training; `normalisation` says how grey values are
+    brought to 8 bits.
+    """
+
+    base_name: str
+    weights: Path | None
+    trained: RunSettings | None
+    normalisation: Normalisation
+
+
 class Assistant(Protocol):
     """A model at work on one volume. Its methods may be called from any thread."""
 
@@ -46,8 +62,8 @@ class Assistant(Protocol):
         ...
 
     @property
-    def origin(self) -> tuple[str, Path | None]:
-        """The base model's name, and the tuned model's file if there is one."""
+    def origin(self) -> Origin:
+        """Where a model that is taught begins."""
         ...
 
     def image(self, z: int) -> UInt8[np.ndarray, "height width"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mitosam.config import RunSettings
+from mitosam.config import RunSettings, validate_settings
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.models.detections import Detections, TextDetector
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
-from mitosam.ui.session.assistant import FoundMask, FoundObjects
+from mitosam.ui.session.assistant import FoundMask, FoundObjects, Origin
 from mitosam.ui.session.automatic import segment_sections
 from mitosam.ui.session.embedding import Embedder, SectionPrompter
 from mitosam.ui.session.model import SessionModel
@@ -45,7 +46,8 @@ class ModelAssistant:
         self._detector = detector
         self._model = SessionModel.load(model, settings, turns)
         self._volume = volume
-        self._read = reader(volume, self._model.normalisation_for(volume))
+        self._normalisation = self._model.normalisation_for(volume)
+        self._read = reader(volume, self._normalisation)
         tiles = SectionTiles(
             self._model.sam,
             self._model.cache,
@@ -63,11 +65,15 @@ class ModelAssistant:
         return Path(self._model.name).name
 
     @property
-    def origin(self) -> tuple[str, Path | None]:
-        """The base model's name, and the tuned model's file if there is one."""
+    def origin(self) -> Origin:
+        """Where a model that is taught begins."""
         info = self._model.usable.info
-        base_name = info.base_name if info else self._model.name
-        return base_name, tuned_weights(Path(self._model.name))
+        return Origin(
+            base_name=info.base_name if info else self._model.name,
+            weights=tuned_weights(Path(self._model.name)),
+            trained=validate_settings(tomllib.loads(info.settings_toml)) if info else None,
+            normalisation=self._normalisation,
+        )
 
     def image(self, z: int) -> UInt8[np.ndarray, "height width"]:
         """A section as the model sees it."""

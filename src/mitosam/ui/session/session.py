@@ -185,16 +185,14 @@ class Session(Labelling):
         self.check_section(show)
         sections = sorted(self.finished())
         folder = self._next_lesson()
-        base_name, start_from = self._assistant.origin
         lesson = write_lesson(
-            self.volume,
-            self.label_volume(),
+            self.image,
+            self.labels,
             sections,
             folder,
             self._settings,
-            base_name=base_name,
-            start_from=start_from,
-            voxel_size_nm=self.voxel_size_nm,
+            self._assistant.origin,
+            self.voxel_size_nm,
         )
         title = f"teaching with {len(sections)} section{'s' if len(sections) > 1 else ''}"
         self._jobs.start("teach", title, lambda work: self._teach(work, lesson, show))

@@ -7,18 +7,19 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import UInt8, UInt32
 
 from mitosam.config import RunSettings, override_settings
 from mitosam.errors import InputError, MitosamError
-from mitosam.io.volume import Volume
 from mitosam.io.write import write_sections_tiff
+from mitosam.ui.session.assistant import Origin
 from mitosam.ui.session.jobs import Work
 from mitosam.workflows.voxel_sizes import VoxelSize
 
@@ -32,32 +33,30 @@ GRACE_S = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What a model is taught with: as many images as labels, in files, and what it begins as.
-
-    `model_name` is the base model; `start_from` a tuned model's file, None to begin with the base.
-    """
+    """What a model is taught with: as many images as labels, in files, and where it begins."""
 
     images: Path
     labels: Path
     num_sections: int
     out: Path
     settings: RunSettings
-    start_from: Path | None
+    origin: Origin
     voxel_size_nm: VoxelSize | None
 
 
 def write_lesson(
-    images: Volume,
-    labels: Volume,
+    image: Callable[[int], UInt8[np.ndarray, "height width"]],
+    labels: Callable[[int], UInt32[np.ndarray, "height width"]],
     sections: Sequence[int],
     folder: Path,
     settings: RunSettings,
-    *,
-    base_name: str,
-    start_from: Path | None,
+    origin: Origin,
     voxel_size_nm: VoxelSize | None,
 ) -> Lesson:
     """Put the finished sections into files, in which only they stand.
+
+    Images are as the model sees them. The last section, which may only choose the best step, is one
+    that holds an object.
 
     Raises
     ------
@@ -66,25 +65,34 @@ def write_lesson(
     """
     if not sections:
         raise InputError("no section is finished; outline all objects of one and finish it first")
-    if not any(labels.section(z).any() for z in sections):
+    ordered = sorted(sections, key=lambda z: (bool(labels(z).any()), z))
+    if not labels(ordered[-1]).any():
         raise InputError("the finished sections hold no object; there is nothing to teach with")
     lesson = Lesson(
         images=folder / "images.tif",
         labels=folder / "labels.tif",
-        num_sections=len(sections),
+        num_sections=len(ordered),
         out=folder / "run",
-        settings=override_settings(settings, [f'model.name="{base_name}"']),
-        start_from=start_from,
+        settings=_settings(settings, origin),
+        origin=origin,
         voxel_size_nm=voxel_size_nm,
     )
-    for path, volume in ((lesson.images, images), (lesson.labels, labels)):
+    for path, read in ((lesson.images, image), (lesson.labels, labels)):
+        first = read(ordered[0])
         write_sections_tiff(
             path,
-            (np.ascontiguousarray(volume.section(z)) for z in sections),
-            shape_zyx=(len(sections), *volume.shape_zyx[1:]),
-            dtype=volume.dtype,
+            (np.ascontiguousarray(read(z)) for z in ordered),
+            shape_zyx=(len(ordered), first.shape[0], first.shape[1]),
+            dtype=first.dtype,
         )
     return lesson
+
+
+def _settings(settings: RunSettings, origin: Origin) -> RunSettings:
+    """As the tuned model was trained, on this machine and as quickly as the session is told."""
+    here = {"cache": settings.cache, "teaching": settings.teaching, "model": settings.model}
+    trained = settings if origin.trained is None else origin.trained.model_copy(update=here)
+    return override_settings(trained, [f'model.name="{origin.base_name}"', "head.enabled=true"])
 
 
 def run_lesson(lesson: Lesson, work: Work) -> Path | None:
@@ -98,7 +106,8 @@ def run_lesson(lesson: Lesson, work: Work) -> Path | None:
     # Spawned, as a fork would inherit threads and their locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    child = context.Process(target=_child, args=(there, lesson), daemon=True, name="teaching")
+    arguments = (there, lesson, os.getpid())
+    child = context.Process(target=_child, args=arguments, daemon=True, name="teaching")
     child.start()
     there.close()
     try:
@@ -133,9 +142,9 @@ def _end(child: multiprocessing.process.BaseProcess) -> None:
         child.join()
 
 
-def _child(connection: Connection, lesson: Lesson) -> None:
+def _child(connection: Connection, lesson: Lesson, parent: int) -> None:
     """Teach, and say what comes of it; as unhurried as the thread that began it."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     try:
         connection.send(("done", str(_teach(lesson, _Told(connection)))))
     except MitosamError as error:
@@ -161,7 +170,8 @@ def _teach(lesson: Lesson, told: _Told) -> Path:
         sources,
         lesson.out,
         teaching_settings(lesson.settings, lesson.num_sections),
-        start_from=lesson.start_from,
+        start_from=lesson.origin.weights,
+        normalisation=lesson.origin.normalisation,
         progress=told,
     )
     return run.folder
