@@ -17,7 +17,7 @@ from mitosam.ui.napari.dock.controller import Controller
 from mitosam.ui.napari.dock.panel import Panel
 from mitosam.ui.napari.dock.widget import SessionWidget
 from mitosam.ui.session.snapshot import Comparison
-from tests.ui.session.conftest import disc
+from tests.ui.session.discs import disc
 
 
 @pytest.fixture
