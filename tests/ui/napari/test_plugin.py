@@ -40,7 +40,9 @@ def tuned(tmp_path_factory):
 
 
 def test_napari_finds_the_plugin_and_all_that_it_names_can_be_imported():
-    assert "mitosam" in PluginManager.instance()
+    manager = PluginManager.instance()
+    manager.discover()
+    assert "mitosam" in manager
     manifest = PluginManifest.from_distribution("mitosam")
     manifest.validate_imports()
     assert manifest.package_metadata.classifier.count("Framework :: napari") == 1
