@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt32
 
 from mitosam.config import RunSettings, override_settings
+from mitosam.data.splits import SplitSettings
 from mitosam.errors import InputError, MitosamError
 from mitosam.io.write import write_sections_tiff
 from mitosam.ui.session.assistant import Origin
@@ -90,7 +91,12 @@ def write_lesson(
 
 def _settings(settings: RunSettings, origin: Origin) -> RunSettings:
     """As the tuned model was trained, on this machine and as quickly as the session is told."""
-    here = {"cache": settings.cache, "teaching": settings.teaching, "model": settings.model}
+    here = {
+        "cache": settings.cache,
+        "teaching": settings.teaching,
+        "model": settings.model,
+        "split": SplitSettings(),  # the tuned model's was of another stack
+    }
     trained = settings if origin.trained is None else origin.trained.model_copy(update=here)
     return override_settings(trained, [f'model.name="{origin.base_name}"', "head.enabled=true"])
 
