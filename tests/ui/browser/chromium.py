@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -131,6 +132,10 @@ class User:
 
     def has_objects(self, count: int) -> None:
         self.wait(f"document.querySelectorAll('.m-objects li[data-id]').length === {count}")
+
+    def has_selected(self, title: str) -> None:
+        shown = "document.querySelector('.m-selection').innerText"
+        self.wait(f"{shown}.startsWith({json.dumps(title)})")
 
     def areas(self) -> list[str]:
         return self.page.locator(".m-objects .area").all_inner_texts()

@@ -160,11 +160,11 @@ def test_objects_are_merged_split_carried_and_erased(user, picture):
     user.outline(80, 60)
     user.press("v")
     user.click(40, 60)
-    user.reads("Object ")
+    user.has_selected("Object ")
     user.page.keyboard.down("Shift")
     user.click(80, 60)
     user.page.keyboard.up("Shift")
-    user.reads("2 objects")
+    user.has_selected("2 objects")
     user.press("m")
     user.has_objects(1)
     user.press("x")
@@ -179,6 +179,16 @@ def test_objects_are_merged_split_carried_and_erased(user, picture):
     user.has_objects(1)
     user.press("Delete")
     user.has_objects(0)
+
+
+def test_a_click_right_after_the_tools_key_is_that_tools(user):
+    user.outline(40, 60)
+    user.press("v")
+    user.click(200, 20)  # empty, where the tool for points would outline something
+    user.press("v")
+    user.click(40, 60)
+    user.has_selected("Object ")
+    user.sees_candidates(0)
 
 
 def test_segmenting_goes_on_behind_and_proposes(user):

@@ -114,7 +114,7 @@ export default {
       const first = this.scene === NOTHING;
       const before = this.scene;
       this.scene = scene;
-      this.tool = scene.tool;
+      if (scene.answered >= (this.toolSerial ?? 0)) this.tool = scene.tool;
       this.label = `Section ${scene.z + 1} of ${scene.count}, ${scene.objects.length} objects`;
       this.pending = this.pending.filter((one) => one.serial > scene.answered);
       this.updateDraft(before);
@@ -306,7 +306,10 @@ export default {
     },
 
     run(command) {
-      if (!this.own.includes(command)) return this.send({ do: "run", name: command });
+      if (!this.own.includes(command)) {
+        this.send({ do: "run", name: command });
+        return this.takeTool(command);
+      }
       if (command === "fit") this.camera.fit();
       if (command === "zoom-in") this.camera.zoom(1.25);
       if (command === "zoom-out") this.camera.zoom(0.8);
@@ -315,6 +318,13 @@ export default {
       if (command === "go") document.querySelector(".m-bar .m-number").select();
       if (command === "theme") changeTheme();
       this.redraw();
+    },
+
+    // A tool is in hand at once: who presses V and clicks does not wait for the server's answer.
+    takeTool(command) {
+      if (!command.startsWith("tool-")) return;
+      this.tool = command.slice("tool-".length);
+      this.toolSerial = this.serial;
     },
 
     setLook(name, value) {
