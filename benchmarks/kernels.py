@@ -17,7 +17,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 from benchmarks.fresh import reply
 from mitosam.models.load import load_model
 from mitosam.models.sam import ModelPrompts, Precision, Sam
-from mitosam.training.losses import dice_bce_loss
+from mitosam.training.losses import mask_loss
 from mitosam.workflows.models import keep_freed_memory
 
 SIDE = 3072
@@ -68,7 +68,7 @@ def _work(sam: Sam, part: str, prompts: int) -> Work:
     def train() -> None:
         sam.mask_decoder.zero_grad()
         logits = sam.decode(embedding, asked).low_res_logits[0, :, 0]
-        torch.autograd.backward(dice_bce_loss(logits, targets))
+        torch.autograd.backward(mask_loss(logits, targets).mean())
 
     return train
 

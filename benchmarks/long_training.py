@@ -13,9 +13,10 @@ from benchmarks.patches import first_patches, paper_settings
 from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.geometry import ModelFrame
 from mitosam.models.load import load_model
+from mitosam.training.parts import choose_parts
 from mitosam.training.trainer import Trainer
 from mitosam.workflows.models import keep_freed_memory, place
-from mitosam.workflows.tiles import encode_tiles, examples_of
+from mitosam.workflows.tiles import cached_examples, encode_tiles
 
 
 def measure(*, folder: str, num_patches: int, early_steps: int) -> dict[str, Any]:
@@ -28,8 +29,9 @@ def measure(*, folder: str, num_patches: int, early_steps: int) -> dict[str, Any
     cache = _made_up_cache(Path(folder) / "embeddings", sam.embedding_shape)
     keys = encode_tiles(tiles, cache, sam.input_px)
     filled_bytes = peak_bytes()
-    examples = examples_of(tiles, keys, cache, settings.data)
-    trainer = Trainer(sam, examples, [], settings.training, seed=0)
+    examples = cached_examples(tiles, cache, sam.input_px, settings.data)
+    parts = choose_parts(sam, settings.training, seed=0)
+    trainer = Trainer(sam, parts, examples, [], settings.training, seed=0)
     num_steps = num_patches // settings.training.batch_tiles
     early_bytes = 0
     for step in range(num_steps):

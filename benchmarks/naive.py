@@ -21,7 +21,7 @@ from benchmarks.patches import example_without_embedding, first_patches, paper_s
 from mitosam.models.load import load_model
 from mitosam.models.sam import prepare_tile
 from mitosam.training.examples import PromptSampler
-from mitosam.training.losses import dice_bce_loss
+from mitosam.training.losses import mask_loss
 
 BATCH = 2
 INPUT_PX, LOW_RES_PX = 1024, 256
@@ -38,7 +38,7 @@ def measure(*, folder: str, encoder: str, warmup: int, steps: int) -> dict[str, 
         started = time.perf_counter()
         pixels, boxes, targets = batches.draw()
         predicted = model(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
-        loss = dice_bce_loss(predicted.pred_masks[:, 0, 0], targets)
+        loss = mask_loss(predicted.pred_masks[:, 0, 0], targets).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

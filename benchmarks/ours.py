@@ -11,9 +11,10 @@ from benchmarks.fresh import reply
 from benchmarks.patches import first_patches, paper_settings
 from mitosam.embeddings import CacheSettings
 from mitosam.models.load import load_model
+from mitosam.training.parts import choose_parts
 from mitosam.training.trainer import Trainer
 from mitosam.workflows.models import keep_freed_memory, open_cache, place
-from mitosam.workflows.tiles import examples_of
+from mitosam.workflows.tiles import cached_examples
 
 
 def measure(
@@ -27,13 +28,14 @@ def measure(
     tiles = first_patches(folder, warmup + encodings, settings)
     with tempfile.TemporaryDirectory() as cache_folder:
         cache = open_cache(sam, CacheSettings(folder=Path(cache_folder)))
-        encode_s, keys = [], []
+        encode_s = []
         for tile in tiles:
             started = time.perf_counter()
-            keys.append(cache.fill_one(tile.pixels(), tile.frame(sam.input_px)))
+            cache.fill_one(tile.pixels(), tile.frame(sam.input_px))
             encode_s.append(time.perf_counter() - started)
-        examples = examples_of(tiles, keys, cache, settings.data)
-        trainer = Trainer(sam, examples, [], settings.training, seed=0)
+        examples = cached_examples(tiles, cache, sam.input_px, settings.data)
+        parts = choose_parts(sam, settings.training, seed=0)
+        trainer = Trainer(sam, parts, examples, [], settings.training, seed=0)
         step_s = []
         for step in range(warmup + steps):
             started = time.perf_counter()

@@ -35,7 +35,7 @@ def example_without_embedding(tile: SectionTile, settings: RunSettings) -> TileE
     return TileExample(
         tile_px=tile.window.height,
         patch_px=settings.data.patch_px,
-        read_embedding=_no_embedding,
+        read_features=_no_embedding,
         read_labels=partial(tile.labels, settings.data.min_object_px),
         patches=tile.patches(settings.data),
     )

@@ -70,7 +70,7 @@ class EmbeddingCache:
     """Embeddings of one model at one precision; folders of other models stand beside it.
 
     `encode` is asked for what is not there yet: it takes one tile's pixels and its frame, and
-    returns the embedding.
+    returns the embedding, or what the encoder computes up to some `stage`.
     """
 
     def __init__(
@@ -80,13 +80,14 @@ class EmbeddingCache:
         model_name: str,
         weights_hash: str,
         precision: str,
+        stage: str = "",
         encode: Callable[[UInt8[np.ndarray, "h w"], ModelFrame], Float[np.ndarray, "C h w"]],
     ) -> None:
         self._root = cache_folder(settings)
         self._limit_bytes = int(settings.limit_gb * 1e9)
-        self._identity = f"{weights_hash}-{precision}-{FORMAT}"
+        self._identity = f"{weights_hash}-{precision}-{FORMAT}{stage and '-' + stage}"
         # A hub name holds a slash, and a folder within a folder would escape listing and clearing.
-        plain_name = re.sub(r"[^\w.-]+", "_", model_name)
+        plain_name = re.sub(r"[^\w.-]+", "_", f"{model_name}{stage and '-' + stage}")
         self.folder = self._root / f"{plain_name}-{weights_hash[:12]}-{precision}"
         self._encode = encode
         self._used: set[str] = set()

@@ -47,8 +47,8 @@ def randomise(module: torch.nn.Module, seed: int = 0) -> None:
         parameter.data.copy_(1 + 0.1 * noise if is_norm else 0.3 * noise)
 
 
-def make_transformers_sam(seed: int = 0) -> SamModel:
-    model = SamModel(tiny_sam_config())
+def make_transformers_sam(seed: int = 0, input_px: int = 128) -> SamModel:
+    model = SamModel(tiny_sam_config(input_px))
     randomise(model, seed)
     return model.eval()
 

@@ -9,6 +9,7 @@ import torch
 
 from mitosam.errors import InputError, ModelError, SettingsError, StorageError
 from mitosam.progress import SilentProgress
+from mitosam.training.parts import choose_parts
 from mitosam.training.settings import PromptMix, TrainingSettings
 from mitosam.training.trainer import Trainer, train
 from tests.full_disk import no_file_above
@@ -25,6 +26,12 @@ SETTINGS = TrainingSettings(
 )
 EXAMPLES = make_examples(4)
 VALIDATION = make_examples(2, start=50)
+
+
+def make_trainer(settings, model=None, validation=()):
+    model = model or make_model()
+    parts = choose_parts(model, settings, seed=0)
+    return Trainer(model, parts, EXAMPLES, validation, settings, seed=0)
 
 
 class Killer(SilentProgress):
@@ -48,6 +55,7 @@ def run(folder, *, model=None, settings=SETTINGS, seed=0, validation=VALIDATION,
     model = model or make_model()
     result = train(
         model,
+        choose_parts(model, settings, seed=seed),
         changes.pop("examples", EXAMPLES),
         validation,
         settings,
@@ -199,7 +207,7 @@ def test_the_model_is_left_at_its_best_validated_weights(tmp_path):
     model, result = run(tmp_path, settings=wild)
     best = max(result.curve, key=lambda point: (point.validation_iou, point.step))
     assert result.best_step == best.step
-    trainer = Trainer(model, EXAMPLES, VALIDATION, wild, seed=0)
+    trainer = make_trainer(wild, model, VALIDATION)
     score = trainer.score_validation()
     assert (score.dice, score.iou) == (best.validation_dice, best.validation_iou)
 
@@ -232,7 +240,7 @@ def test_training_fits_what_it_sees(tmp_path):
 
 def test_without_averaging_the_saved_weights_are_the_trained_ones(tmp_path):
     plain = SETTINGS.model_copy(update={"ema_decay": 0.0})
-    trainer = Trainer(make_model(), EXAMPLES, [], plain, seed=0)
+    trainer = make_trainer(plain)
     trainer.step(0, 0.5)
     for mean, live in zip(
         trainer._state.averaged.parameters(), trainer._live.parameters(), strict=True
@@ -243,9 +251,9 @@ def test_without_averaging_the_saved_weights_are_the_trained_ones(tmp_path):
 def test_a_bigger_batch_is_the_mean_over_its_prompts():
     """One step on two tiles has the loss of both tiles' prompts, each prompt alike."""
     settings = SETTINGS.model_copy(update={"batch_tiles": 2})
-    both = Trainer(make_model(), EXAMPLES, [], settings, seed=0).step(0, 0.5)
+    both = make_trainer(settings).step(0, 0.5)
     single = SETTINGS.model_copy(update={"batch_tiles": 1, "learning_rate": 1e-30})
-    trainer = Trainer(make_model(), EXAMPLES, [], single, seed=0)
+    trainer = make_trainer(single)
     parts = [trainer.step(step, 0.5) for step in range(2)]
     sampler = trainer._sampler
     counts = [
@@ -256,14 +264,14 @@ def test_a_bigger_batch_is_the_mean_over_its_prompts():
 
 def test_every_tile_is_seen_once_an_epoch_whatever_the_batch():
     settings = SETTINGS.model_copy(update={"batch_tiles": 3})
-    trainer = Trainer(make_model(), EXAMPLES, [], settings, seed=0)
+    trainer = make_trainer(settings)
     seen = [id(example) for step in range(4) for example, _ in trainer._batch(step)]
     for epoch in range(3):
         assert len(set(seen[4 * epoch : 4 * epoch + 4])) == 4
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing():
-    trainer = Trainer(make_model(), EXAMPLES, [], SETTINGS, seed=0)
+    trainer = make_trainer(SETTINGS)
     rates = [trainer._learning_rate(done) for done in np.linspace(0, 1, 101)]
     peak = int(np.argmax(rates))
     assert peak == 5
@@ -297,6 +305,6 @@ def test_a_killed_run_with_corrections_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_the_first_answer_of_a_step_is_the_same_with_corrections_or_without():
-    plain = Trainer(make_model(), EXAMPLES, [], SETTINGS, seed=0)
-    correcting = Trainer(make_model(), EXAMPLES, [], CORRECTING, seed=0)
+    plain = make_trainer(SETTINGS)
+    correcting = make_trainer(CORRECTING)
     assert correcting.step(0, 0.5) == plain.step(0, 0.5)

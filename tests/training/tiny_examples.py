@@ -35,7 +35,7 @@ def make_example(
     return TileExample(
         tile_px=tile_px,
         patch_px=patch_px,
-        read_embedding=lambda: half,
+        read_features=lambda: half,
         read_labels=lambda: labels,
         patches=tuple(w for w in patches if Window(0, 0, tile_px, tile_px).contains(w)),
     )

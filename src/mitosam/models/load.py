@@ -113,4 +113,5 @@ def _with_weights(model: Sam, weights: dict[str, Tensor], name: str) -> Sam:
     require_all_weights(model.state_dict(), weights, name)
     model.load_state_dict(weights, assign=True)
     model.name, model.weights_hash = name, hash_weights(model.state_dict().items())
+    model.encoder_hash = model.weights_hash
     return model.eval().requires_grad_(False)

@@ -33,7 +33,7 @@ class ModelPrompts:
     boxes: Float[Tensor, "B P 4"] | None = None
     points: Float[Tensor, "B P N 2"] | None = None
     labels: Int[Tensor, "B P N"] | None = None
-    masks: Float[Tensor, "B 1 m m"] | None = None
+    masks: Float[Tensor, "B PorOne m m"] | None = None
 
     @classmethod
     def from_section(
@@ -79,7 +79,9 @@ class Sam(nn.Module):
 
     `architecture` is "vit_t" or "sam"; `config` is what is needed to build it again; `name` is
     what the user called it. `weights_hash` says which weights were loaded and is the base model's
-    identity: training, or applying a tuned part, does not change it.
+    identity: training, or applying a tuned part, does not change it. `encoder_hash` is the identity
+    of what makes embeddings: the same, until the encoder is trained. `adapters_hash` names the
+    low-rank adapters that were merged into the weights, which must not happen twice.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Sam(nn.Module):
         self.precision: Precision = "fp32"
         self.name = architecture
         self.weights_hash = ""
+        self.encoder_hash = ""
+        self.adapters_hash = ""
         self._image_position: Tensor | None = None
 
     @property
@@ -128,7 +132,11 @@ class Sam(nn.Module):
     @torch.inference_mode()
     def encode(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
         """Image embeddings, in fp32, of inputs made by `prepare_tile`."""
-        with self._autocast():
+        return self.embed(images)
+
+    def embed(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
+        """The same, and gradients flow where parameters ask for them."""
+        with self.autocast():
             embedding = self.vision_encoder(images.to(self.device))
         if not isinstance(embedding, Tensor):
             embedding = embedding.last_hidden_state
@@ -152,7 +160,7 @@ class Sam(nn.Module):
         Embeddings may be in half precision, as a cache keeps them.
         """
         sparse, dense = self._encode_prompts(prompts, len(embeddings))
-        with self._autocast():
+        with self.autocast():
             logits, iou_predictions = self.mask_decoder.every_mask(
                 embeddings.to(self.device, torch.float32),
                 # One for all images: the decoder's layout broadcasts it (see decoder.py).
@@ -189,7 +197,8 @@ class Sam(nn.Module):
             self._image_position = laid_out.contiguous(memory_format=torch.channels_last)
         return self._image_position
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The context in which the model computes in its precision."""
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )

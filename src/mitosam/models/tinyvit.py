@@ -64,11 +64,21 @@ class TinyViT(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H/16 W/16"]:
         """Image embeddings of normalised images whose sides are multiples of 16."""
-        features = self.patch_embed(images.contiguous(memory_format=torch.channels_last))
-        for stage in self.layers:
-            features = stage(features)
-        embedding: Tensor = self.neck(features)
-        return embedding
+        features = images
+        for _, step in self.steps():
+            features = step(features)
+        return features
+
+    def steps(self) -> list[tuple[str, nn.Module]]:
+        """Names and modules, each of which takes what the one before it gives."""
+        found: list[tuple[str, nn.Module]] = [("patch_embed", self.patch_embed)]
+        for number, stage in enumerate(self.layers):
+            assert isinstance(stage, ConvStage | AttentionStage)
+            name = f"layers.{number}"
+            found += [(f"{name}.blocks.{i}", block) for i, block in enumerate(stage.blocks)]
+            if stage.downsample is not None:
+                found.append((f"{name}.downsample", stage.downsample))
+        return [*found, ("neck", self.neck)]
 
 
 class PatchEmbed(nn.Module):
@@ -84,7 +94,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features at a quarter of the side."""
-        features: Tensor = self.seq(images)
+        features: Tensor = self.seq(images.contiguous(memory_format=torch.channels_last))
         return features
 
 
@@ -122,19 +132,12 @@ class PatchMerging(nn.Module):
 
 
 class ConvStage(nn.Module):
-    """The first stage: convolutions only."""
+    """The first stage: convolutions only. `TinyViT` runs its blocks, then `downsample`."""
 
     def __init__(self, channels: int, channels_out: int, depth: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(MBConv(channels) for _ in range(depth))
         self.downsample = PatchMerging(channels, channels_out, stride=2)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features at half the side."""
-        for block in self.blocks:
-            features = block(features)
-        merged: Tensor = self.downsample(features)
-        return merged
 
 
 class AttentionStage(nn.Module):
@@ -158,12 +161,6 @@ class AttentionStage(nn.Module):
             for _ in range(depth)
         )
         self.downsample = merge
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of the stage."""
-        for block in self.blocks:
-            features = block(features)
-        return features if self.downsample is None else self.downsample(features)
 
 
 class TinyViTBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
-from mitosam.errors import ModelError
+from mitosam.errors import ModelError, SettingsError
 from mitosam.models.head import Head, HeadShape
-from mitosam.models.sam import Sam
+from mitosam.models.lora import ADAPTER_SUFFIXES, LoraSettings, apply_lora
+from mitosam.models.sam import Sam, hash_weights
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.storage import atomic_path
 
@@ -20,6 +21,7 @@ from mitosam.storage import atomic_path
 TUNED_KEY = "mitosam_tuned"
 # What the names of a prompt-free head's tensors begin with.
 HEAD_PREFIX = "head."
+ENCODER_PREFIX = "vision_encoder."
 
 
 class TunedInfo(BaseModel):
@@ -37,6 +39,8 @@ class TunedInfo(BaseModel):
     """The side of what the encoder saw at once, in section pixels."""
     trained_parts: tuple[str, ...]
     """The parts whose weights are in the file, e.g. mask_decoder."""
+    lora: LoraSettings | None = None
+    """The low-rank adapters whose weights are in the file, if there are any."""
     settings_toml: str
     """The resolved settings of the training run."""
     head: HeadShape | None = None
@@ -51,11 +55,17 @@ class TunedInfo(BaseModel):
     """The version that trained it."""
 
 
-def save_tuned(path: Path, model: Sam, info: TunedInfo, parameter_names: Collection[str]) -> None:
-    """Write the named parameters of `model` with `info`, whole or not at all."""
+def save_tuned(
+    path: Path,
+    model: Sam,
+    info: TunedInfo,
+    parameter_names: Collection[str],
+    adapters: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the named parameters of `model`, and adapters, with `info`, whole or not at all."""
     assert info.base_hash == model.weights_hash, "a tuned model names the base it was trained on"
     weights = model.state_dict()
-    _write(path, {name: weights[name] for name in parameter_names}, info)
+    _write(path, {name: weights[name] for name in parameter_names} | dict(adapters or {}), info)
 
 
 def add_head(path: Path, head: Head) -> None:
@@ -144,16 +154,48 @@ def load_tuned(path: Path, base: Sam) -> TunedInfo:
             f"{path} was tuned from {info.base_name} with hash {info.base_hash}, and this base "
             f"model is {base.name} with hash {base.weights_hash}; load it onto {info.base_name}"
         )
-    _apply(read_weights(path), base, path)
+    trained = {n: t for n, t in read_weights(path).items() if not n.startswith(HEAD_PREFIX)}
+    adapters = {n: trained.pop(n) for n in list(trained) if n.endswith(ADAPTER_SUFFIXES)}
+    _check(trained, base, path)
+    if info.lora is not None:
+        _apply_adapters(adapters, info.lora, base, path)
+    with torch.no_grad():
+        weights = base.state_dict()
+        for name, tensor in trained.items():
+            weights[name].copy_(tensor)
+    if any(name.startswith(ENCODER_PREFIX) for name in (*trained, *adapters)):
+        base.encoder_hash = hash_encoder(base)
     return info
 
 
-@torch.no_grad()
-def _apply(trained: dict[str, Tensor], base: Sam, path: Path) -> None:
+def tuned_names(path: Path) -> set[str]:
+    """Names of the trained weights in a tuned model's file, without its head's."""
+    return {name for name in read_weights(path) if not name.startswith(HEAD_PREFIX)}
+
+
+def hash_encoder(model: Sam) -> str:
+    """The identity of an encoder that was trained."""
+    return hash_weights(model.vision_encoder.state_dict().items())
+
+
+def _check(trained: dict[str, Tensor], base: Sam, path: Path) -> None:
     weights = base.state_dict()
-    trained = {n: t for n, t in trained.items() if not n.startswith(HEAD_PREFIX)}
     for name, tensor in trained.items():
         if name not in weights or weights[name].shape != tensor.shape:
             raise ModelError(f"{path} does not fit its base model at {name}; train it again")
-    for name, tensor in trained.items():
-        weights[name].copy_(tensor)
+
+
+def _apply_adapters(
+    adapters: dict[str, Tensor], settings: LoraSettings, base: Sam, path: Path
+) -> None:
+    """Merge adapters, unless they are in `base` already."""
+    identity = hash_weights(adapters.items())
+    if base.adapters_hash == identity:
+        return
+    if base.adapters_hash:
+        raise ModelError(f"{base.name} holds the adapters of another tuned model; load it again")
+    try:
+        apply_lora(base, settings, adapters)
+    except (ModelError, SettingsError) as error:
+        raise ModelError(f"{path} does not fit its base model: {error}; train it again") from error
+    base.adapters_hash = identity

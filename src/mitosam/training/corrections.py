@@ -44,6 +44,11 @@ def corrected(
     )
 
 
+def one_point(prompts: ModelPrompts) -> bool:
+    """Whether each prompt is a single point, which may mean several objects."""
+    return prompts.boxes is None and prompts.points is not None and prompts.points.shape[2] == 1
+
+
 def _click(
     predicted: Bool[np.ndarray, "m m"], truth: Bool[np.ndarray, "m m"], rng: np.random.Generator
 ) -> Click:

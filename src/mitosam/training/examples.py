@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,13 +34,15 @@ PROMPTS_AT_ONCE = 16
 class TileExample:
     """One annotated tile.
 
-    `read_labels` gives instance ids at the tile's own pixels, each connected piece its own id.
-    Training draws patches anywhere in the tile; validation takes `patches`, windows in tile pixels.
+    `read_features` gives what the frozen part of the encoder makes of it: the embedding, or what
+    comes before the first trained layer. `read_labels` gives instance ids at the tile's own pixels,
+    each connected piece its own id. Training draws patches anywhere in the tile; validation takes
+    `patches`, windows in tile pixels.
     """
 
     tile_px: int
     patch_px: int
-    read_embedding: Callable[[], Float16[np.ndarray, "C h w"]]
+    read_features: Callable[[], Float[np.ndarray, ...]]
     read_labels: Callable[[], Int[np.ndarray, "tile_px tile_px"]]
     patches: tuple[Window, ...]
 

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -73,9 +73,15 @@ class TrainingLoop(ABC):
             trained=network,
             averaged=copy.deepcopy(network).requires_grad_(False),
             optimizer=torch.optim.Adam(
-                network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+                self.parameter_groups(network),
+                lr=settings.learning_rate,
+                weight_decay=settings.weight_decay,
             ),
         )
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """What the optimiser trains; a group's "rate" multiplies the learning rate."""
+        return [{"params": list(network.parameters()), "rate": 1.0}]
 
     @property
     @abstractmethod
@@ -141,7 +147,7 @@ class TrainingLoop(ABC):
     def step(self, step: int, done: float) -> float:
         """One optimiser step with a share `done` of the run over; its loss."""
         for parameters in self._state.optimizer.param_groups:
-            parameters["lr"] = self._learning_rate(done)
+            parameters["lr"] = parameters["rate"] * self._learning_rate(done)
         self._state.optimizer.zero_grad()
         loss = self.backward(step)
         torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._loop.clip_norm)

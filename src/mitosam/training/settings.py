@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mitosam.models.lora import LoraSettings
+from mitosam.models.parts import Part, check_parts, expand_parts
+
+Loss = Literal["dice_bce", "dice", "bce", "focal", "dice_focal"]
 
 
 class PromptMix(BaseModel):
@@ -29,12 +34,21 @@ class PromptMix(BaseModel):
 
 
 class TrainingSettings(BaseModel):
-    """How the mask decoder is trained on cached embeddings."""
+    """What of the model is trained on prompts, and how."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    parts: Annotated[tuple[Part, ...], BeforeValidator(expand_parts)] = ("mask_decoder",)
+    """What is trained: "decoder", "late" (also the prompt encoder, the image encoder's neck and its
+    last blocks), "lora" (adapters all through the encoder) or "full"; or a list of "mask_decoder",
+    "prompt_encoder", "neck", "late_blocks", "encoder" and "lora". What comes before the first
+    trained layer is computed once and cached."""
+    late_blocks: int = Field(default=2, ge=1)
+    """How many of the encoder's last blocks "late_blocks" are."""
+    lora: LoraSettings = LoraSettings()
+    """The adapters of part "lora"."""
     epochs: int = Field(default=2, ge=1)
     """Passes over all training tiles."""
     min_steps: int = Field(default=400, ge=1)
@@ -61,8 +75,21 @@ class TrainingSettings(BaseModel):
     as users do; 0 for none."""
     corrected_share: float = Field(default=0.5, ge=0, le=1)
     """Share of those prompts that are asked again, after 1 to `max_corrections` clicks."""
+    mask_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the corrected prompts that come with the mask they correct, as a mask prompt."""
+    candidates_weight: float = Field(default=0.5, ge=0)
+    """Weight of the best of the three candidates for a single point; 0 to train one mask alone."""
+    loss: Loss = "dice_bce"
+    """What is minimised: Dice loss, binary cross entropy, focal loss, or a sum of two."""
+    boundary_weight: float = Field(default=0, ge=0)
+    """How much more a pixel on an outline counts in the cross entropy (or focal loss) than one far
+    from any; 0 for alike."""
+    iou_weight: float = Field(default=0.1, ge=0)
+    """Weight of the error of the IoU that the model predicts of its masks; 0 to leave it alone."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Learning rate of Adam at its height."""
+    encoder_rate: float = Field(default=0.5, gt=0)
+    """Learning rate of what is trained of the image encoder, as a multiple of `learning_rate`."""
     weight_decay: float = Field(default=0, ge=0)
     """Weight decay of Adam."""
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -75,3 +102,8 @@ class TrainingSettings(BaseModel):
     """How often the model is validated and its state saved."""
     max_validation_prompts: int = Field(default=192, ge=1)
     """Most prompts of each kind used for one validation."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        check_parts(self.parts, self.lora)
+        return self

@@ -1,31 +1,38 @@
-"""Teaches the mask decoder on cached embeddings, validates as it goes, and keeps the best."""
+"""Teaches parts of a model on cached features, validates as it goes, and keeps the best."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mitosam.errors import InputError
 from mitosam.evaluation.metrics import dice, iou
-from mitosam.models.decoder import MaskDecoder
+from mitosam.models.mask_prompts import decode_each
 from mitosam.models.sam import Sam
 from mitosam.progress import SILENT, Progress
-from mitosam.training.corrections import corrected
+from mitosam.training.corrections import corrected, one_point
 from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
 from mitosam.training.loop import TrainingLoop, TrainingResult, ValidationScore
-from mitosam.training.losses import dice_bce_loss
+from mitosam.training.losses import mask_iou, mask_loss
+from mitosam.training.parts import ChosenParts
 from mitosam.training.settings import TrainingSettings
+
+# As `TrainedParameters` writes names.
+_ENCODER = "vision_encoder/"
 
 
 def train(
     model: Sam,
+    parts: ChosenParts,
     examples: Sequence[TileExample],
     validation: Sequence[TileExample],
     settings: TrainingSettings,
@@ -36,7 +43,9 @@ def train(
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> TrainingResult:
-    """Train `model.mask_decoder` in place and leave it at its best validated weights.
+    """Train `parts` of `model` in place and leave it at its best validated weights.
+
+    Examples hold what the encoder computes before the parts' frontier.
 
     Everything random follows from `seed` and the number of the step, so a run that was killed and
     goes on from `checkpoint` ends at the same weights, unless `seconds_left` cuts it short. With
@@ -47,17 +56,17 @@ def train(
     InputError
         No training tile holds a mitochondrion.
     """
-    return Trainer(model, examples, validation, settings, seed=seed).run(
-        checkpoint, fingerprint, seconds_left, progress
-    )
+    trainer = Trainer(model, parts, examples, validation, settings, seed=seed)
+    return trainer.run(checkpoint, fingerprint, seconds_left, progress)
 
 
 class Trainer(TrainingLoop):
-    """One training run of a mask decoder."""
+    """One training run of parts of a model."""
 
     def __init__(
         self,
         model: Sam,
+        parts: ChosenParts,
         examples: Sequence[TileExample],
         validation: Sequence[TileExample],
         settings: TrainingSettings,
@@ -67,6 +76,8 @@ class Trainer(TrainingLoop):
         if not examples:
             raise InputError("training needs at least one tile with mitochondria, got none")
         self._model = model
+        self._trained = parts.trained
+        self._frontier = parts.frontier
         self._examples = examples
         self._validation = validation
         self._settings = settings
@@ -74,7 +85,15 @@ class Trainer(TrainingLoop):
         self._sampler = PromptSampler(
             settings, input_px=model.input_px, low_res_px=model.low_res_px
         )
-        super().__init__(model.mask_decoder.requires_grad_(True), settings)
+        super().__init__(parts.trained, settings)
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """The image encoder's parameters learn at their own rate."""
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for name, parameter in network.named_parameters():
+            groups[name.startswith(_ENCODER)].append(parameter)
+        rates = {False: 1.0, True: self._settings.encoder_rate}
+        return [{"params": group, "rate": rates[key]} for key, group in groups.items() if group]
 
     @property
     def num_steps(self) -> int:
@@ -109,11 +128,15 @@ class Trainer(TrainingLoop):
         ]
         count = sum(len(group.regions) for _, groups, _ in drawn for group in groups)
         for example, groups, rng in drawn:
-            embedding = self._embedding(example)
+            whole = self._embedding(example)
+            # The decoder's gradients are summed here, and go through the encoder once.
+            embedding = whole.detach().requires_grad_(whole.requires_grad)
             for group in groups:
                 loss = self._backward_group(embedding, group, len(group.regions) / count, rng)
                 total += loss * len(group.regions)
                 num_prompts += len(group.regions)
+            if whole.requires_grad and embedding.grad is not None:
+                torch.autograd.backward(whole, embedding.grad)
         return total / max(num_prompts, 1)
 
     def _backward_group(
@@ -124,12 +147,12 @@ class Trainer(TrainingLoop):
         rng: np.random.Generator,
     ) -> float:
         """Add the gradients of the first answers' loss, and of the corrected ones'; the first."""
-        loss, logits = self._loss(embedding, group)
-        torch.autograd.backward(loss * weight)
-        again = self._corrected(embedding, group, logits.detach(), rng)
+        answer = self._answer(embedding, group)
+        torch.autograd.backward(answer.loss * weight)
+        again = self._corrected(embedding, group, answer.logits, rng)
         if again is not None:
-            torch.autograd.backward(self._loss(embedding, again)[0] * weight)
-        return float(loss.detach())
+            torch.autograd.backward(self._answer(embedding, again).loss * weight)
+        return answer.mask_loss
 
     def _batch(self, step: int) -> list[tuple[TileExample, np.random.Generator]]:
         """The tiles of one step: each epoch is a new permutation, each tile has its own stream."""
@@ -153,31 +176,42 @@ class Trainer(TrainingLoop):
         if group.kind == "patch_box" or not most or rng.random() >= self._settings.corrected_share:
             return None
         prompts, input_px = group.prompts, self._model.input_px
+        with_mask = bool(rng.random() < self._settings.mask_share)
         for clicks_left in range(int(rng.integers(most)), -1, -1):
             prompts = corrected(prompts, logits, group.targets, rng, input_px=input_px)
+            if with_mask:
+                prompts = replace(prompts, masks=logits[None].detach())
             if clicks_left:
                 with torch.no_grad():
-                    logits = self._model.decode(embedding, prompts).low_res_logits[0, :, 0]
+                    logits = decode_each(self._model, embedding, prompts).low_res_logits[0, :, 0]
         return replace(group, prompts=prompts)
 
-    def _loss(
-        self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup
-    ) -> tuple[Tensor, Float[Tensor, "P r r"]]:
+    def _answer(self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup) -> _Answer:
         """The loss, and the logits that were compared with the targets."""
-        decoded = self._model.decode(embedding, group.prompts)
-        logits = group.crop(decoded.low_res_logits[0, :, 0])
-        return dice_bce_loss(logits, group.targets.to(logits.device)), logits
+        settings, prompts = self._settings, group.prompts
+        asks_all = one_point(prompts) and settings.candidates_weight > 0
+        decoded = decode_each(self._model, embedding, prompts, "all" if asks_all else "single")
+        logits = [group.crop(decoded.low_res_logits[0, :, m]) for m in range(4 if asks_all else 1)]
+        targets = group.targets.to(embedding.device)
+        losses = [
+            mask_loss(one, targets, loss=settings.loss, boundary_weight=settings.boundary_weight)
+            for one in logits
+        ]
+        loss = losses[0].mean()
+        mask_only = float(loss.detach())
+        if asks_all:
+            best = torch.stack(losses[1:]).amin(dim=0)
+            loss = loss + settings.candidates_weight * best.mean()
+        if settings.iou_weight:
+            truth = torch.stack([mask_iou(one.detach(), targets) for one in logits], dim=1)
+            loss = loss + settings.iou_weight * F.mse_loss(decoded.iou_predictions[0], truth)
+        return _Answer(loss=loss, mask_loss=mask_only, logits=logits[0].detach())
 
     @torch.inference_mode()
     def score_validation(self) -> ValidationScore:
         """The averaged weights' score on the validation tiles, without jitter."""
-        live, averaged = self._model.mask_decoder, self._state.averaged
-        assert isinstance(averaged, MaskDecoder)  # a copy of `live`
-        self._model.mask_decoder = averaged
-        try:
+        with self._trained.lent(self._state.averaged):
             scores = [self._score_kind(kind) for kind in KINDS if self._is_trained(kind)]
-        finally:
-            self._model.mask_decoder = live
         means = np.array([kind for kind in scores if kind.size], object)
         if not len(means):
             return ValidationScore(dice=math.nan, iou=math.nan)
@@ -209,4 +243,14 @@ class Trainer(TrainingLoop):
         return np.concatenate(rows) if rows else np.empty((0, 2))
 
     def _embedding(self, example: TileExample) -> Float[Tensor, "1 C h w"]:
-        return torch.from_numpy(example.read_embedding()).float()[None]
+        features = torch.from_numpy(example.read_features()).float()[None]
+        return features if self._frontier.is_embedding else self._frontier.rest(features)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What the model said to some prompts, and how wrong it was."""
+
+    loss: Float[Tensor, ""]
+    mask_loss: float
+    logits: Float[Tensor, "P r r"]

@@ -23,9 +23,9 @@ from mitosam.models.head import Head
 from mitosam.models.load import EMBEDDED
 from mitosam.models.sam import Sam, prepare_tile
 from mitosam.models.shipped_head import MIN_AREA_PX, load_shipped_head
-from mitosam.models.tuned import load_head, load_tuned, read_tuned_info, update_info
+from mitosam.models.tuned import load_head, read_tuned_info, update_info
 from mitosam.workflows.automatic import METHODS, AutomaticInfo, Segmenter
-from mitosam.workflows.models import LoadedModel, encode_cached
+from mitosam.workflows.models import LoadedModel, encode_cached, with_tuned
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tuned_model import UsableModel, tuned_weights
 
@@ -103,7 +103,8 @@ def _named_over(trained: Section, settings: Section) -> Section:
 
 def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
     """The automatic methods of a run's tuned model; embeddings come from and go to its cache."""
-    info = load_tuned(run.tuned_weights, model.sam)
+    model = with_tuned(model, run.tuned_weights, run.settings.cache)
+    info = read_tuned_info(run.tuned_weights)
     head = load_head(run.tuned_weights)
     return Segmenter(
         sam=model.sam,

@@ -1,41 +1,44 @@
-"""Encode the training tiles and teach the mask decoder on them."""
+"""Encode the training tiles and teach parts of the model on them."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mitosam import __version__
+from mitosam.config import RunSettings
 from mitosam.errors import InputError
 from mitosam.io.tables import write_csv
-from mitosam.models.tuned import TunedInfo, load_tuned, save_tuned
+from mitosam.models.frontier import Frontier
+from mitosam.models.lora import ADAPTER_SUFFIXES, lora_layers, merge_lora
+from mitosam.models.sam import Sam, hash_weights
+from mitosam.models.tuned import (
+    TunedInfo,
+    load_tuned,
+    read_tuned_info,
+    save_tuned,
+    tuned_names,
+)
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import sha256_of_file
 from mitosam.training.examples import TileExample
 from mitosam.training.loop import TrainingResult
-from mitosam.training.trainer import train as train_mask_decoder
-from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.training.parts import ChosenParts, choose_parts
+from mitosam.training.trainer import train as train_parts
+from mitosam.workflows.models import LoadedModel, load_base, open_feature_cache
 from mitosam.workflows.runs import Run, now
 from mitosam.workflows.tiles import (
     SectionTile,
+    cached_examples,
     draw_views,
-    encode_tiles,
-    examples_of,
+    pixel_examples,
     tiles_of,
     tiles_with_mitochondria,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingData:
-    """What a run trains and validates on."""
-
-    train: list[TileExample]
-    validation: list[TileExample]
 
 
 def train_decoder(
@@ -46,7 +49,7 @@ def train_decoder(
     seconds_left: float = math.inf,
     progress: Progress = SILENT,
 ) -> TrainingResult:
-    """Teach the run's mask decoder and write `model.safetensors` and `training.csv`.
+    """Teach the run's parts of the model and write `model.safetensors` and `training.csv`.
 
     It begins with the base model's weights, or with those of the tuned model `start_from`.
 
@@ -54,16 +57,20 @@ def train_decoder(
     ------
     ModelError
         `start_from` was tuned from another base model.
+    SettingsError
+        The model has no such part.
     """
     started = time.monotonic()
     model = model or load_base(run.settings)
     if start_from is not None:
         load_tuned(start_from, model.sam)
-    data = read_training_data(run, model, progress)
-    result = train_mask_decoder(
+    parts = choose_parts(model.sam, run.settings.training, seed=run.settings.seed)
+    train, validation = read_training_data(run, model, parts, progress)
+    result = train_parts(
         model.sam,
-        data.train,
-        data.validation,
+        parts,
+        train,
+        validation,
         run.settings.training,
         seed=run.settings.seed,
         checkpoint=run.checkpoint,
@@ -71,7 +78,7 @@ def train_decoder(
         seconds_left=seconds_left - (time.monotonic() - started),
         progress=progress,
     )
-    _save(run, model, result)
+    _save(run, model.sam, parts, result, start_from)
     return result
 
 
@@ -80,17 +87,33 @@ def hash_start(start_from: Path | None) -> str:
     return "" if start_from is None else f" {sha256_of_file(start_from)}"
 
 
-def read_training_data(run: Run, model: LoadedModel, progress: Progress) -> TrainingData:
-    """The run's training and validation examples, encoded."""
+def read_training_data(
+    run: Run, model: LoadedModel, parts: ChosenParts, progress: Progress
+) -> tuple[list[TileExample], list[TileExample]]:
+    """The run's training and validation examples, encoded as far as nothing is trained."""
     train_tiles, validation_tiles = training_tiles(run)
     if not train_tiles:
         raise InputError(
             "no mitochondria in the sections to train on; choose other sections with [split]"
         )
     both = [*train_tiles, *validation_tiles]
-    keys = encode_tiles(both, model.cache, model.sam.input_px, progress)
-    examples = examples_of(both, keys, model.cache, run.settings.data)
-    return TrainingData(train=examples[: len(train_tiles)], validation=examples[len(train_tiles) :])
+    examples = examples_before(parts.frontier, both, model, run.settings, progress)
+    return examples[: len(train_tiles)], examples[len(train_tiles) :]
+
+
+def examples_before(
+    frontier: Frontier,
+    tiles: Sequence[SectionTile],
+    model: LoadedModel,
+    settings: RunSettings,
+    progress: Progress,
+) -> list[TileExample]:
+    """Examples whose features are what the encoder computes before `frontier`."""
+    input_px = model.sam.input_px
+    if not frontier.is_cacheable:
+        return pixel_examples(tiles, input_px, settings.data)
+    cache = open_feature_cache(model.sam, frontier, settings.cache)
+    return cached_examples(tiles, cache, input_px, settings.data, progress)
 
 
 def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:
@@ -119,32 +142,57 @@ def _best_scores(result: TrainingResult) -> dict[str, float]:
     return {name: score for name, score in scores.items() if math.isfinite(score)}
 
 
-def _save(run: Run, model: LoadedModel, result: TrainingResult) -> None:
-    sam, volume = model.sam, run.parts()[0].volume
+def _save(
+    run: Run, sam: Sam, parts: ChosenParts, result: TrainingResult, start_from: Path | None
+) -> None:
+    settings, volume = run.settings, run.parts()[0].volume
     write_csv(run.training_curve, result.curve)
+    adapters = {
+        name: tensor.clone()
+        for name, tensor in parts.trained.named().items()
+        if name.endswith(ADAPTER_SUFFIXES)
+    }
+    if adapters:
+        merge_lora(sam)
+        sam.adapters_hash = hash_weights(adapters.items())
+    earlier = _changed_before(sam, start_from)
     info = TunedInfo(
-        base_name=run.settings.model.name,
+        base_name=settings.model.name,
         base_hash=sam.weights_hash,
         normalisation=volume.normalisation.to_dict(),
-        tile_px=run.settings.data.tile_px,
-        trained_parts=("mask_decoder",),
-        settings_toml=run.settings.to_toml(),
+        tile_px=settings.data.tile_px,
+        trained_parts=settings.training.parts,
+        lora=settings.training.lora if adapters else None,
+        settings_toml=settings.to_toml(),
         scores=_best_scores(result),
         created=now(),
         mitosam_version=__version__,
     )
-    names = [name for name, _ in sam.named_parameters() if name.startswith("mask_decoder.")]
     run.record(
         {
-            "base_model": run.settings.model.name,
+            "base_model": settings.model.name,
             "base_model_hash": sam.weights_hash,
             "precision": sam.precision,
             "device": str(sam.device),
+            "trained_parts": list(settings.training.parts),
+            "trained_parameters": sum(p.numel() for p in parts.trained.parameters()),
             "steps": result.num_steps,
             "best_step": result.best_step,
             "stopped_by_budget": result.stopped_by_budget,
             "trained": now(),
         }
     )
-    save_tuned(run.tuned_weights, sam, info, names)  # last: its presence means trained
+    names = sorted({*parts.names, *earlier})
+    save_tuned(run.tuned_weights, sam, info, names, adapters)  # last: its presence means trained
     run.checkpoint.unlink(missing_ok=True)
+
+
+def _changed_before(sam: Sam, start_from: Path | None) -> set[str]:
+    """Weights that the tuned model a training began with had changed, as names in `sam`."""
+    if start_from is None:
+        return set()
+    info = read_tuned_info(start_from)
+    names = {name for name in tuned_names(start_from) if not name.endswith(ADAPTER_SUFFIXES)}
+    if info.lora is not None:  # they were merged, so the whole layers are kept
+        names |= {f"{layer}.weight" for layer in lora_layers(sam, info.lora)}
+    return names

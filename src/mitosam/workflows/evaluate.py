@@ -21,11 +21,10 @@ from mitosam.evaluation.scores import Method, Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.io.tables import write_csv
 from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
-from mitosam.models.tuned import load_tuned
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.storage import atomic_path, sole_writer, write_text
-from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run, now, read_object
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
 
@@ -61,7 +60,7 @@ def evaluate(
         model = model or load_base(run.settings)
         scores = evaluate_base(run, model, progress=progress)
         if run.tuned_weights.exists():
-            load_tuned(run.tuned_weights, model.sam)
+            model = with_tuned(model, run.tuned_weights, run.settings.cache)
             scores = scores + _evaluate_method(run, model, "tuned", progress)
     return summarise_scores(scores, run.settings.seed)
 

@@ -24,11 +24,10 @@ from mitosam.evaluation.clicks import (
 )
 from mitosam.io.tables import write_csv, write_json
 from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
-from mitosam.models.tuned import load_tuned
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.workflows.evaluate import MAX_PROMPTS, ask
-from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import Question, TileQuestions
 
@@ -60,7 +59,7 @@ def evaluate_clicks(
     model = model or load_base(run.settings)
     scores = list(_scores(run, model, "base", num_clicks, progress))
     if run.tuned_weights.exists():
-        load_tuned(run.tuned_weights, model.sam)
+        model = with_tuned(model, run.tuned_weights, run.settings.cache)
         scores += _scores(run, model, "tuned", num_clicks, progress)
     if not scores:
         raise InputError("no mitochondria in the sections to report on; choose others with [split]")

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.errors import SettingsError
 from mitosam.geometry import ModelFrame
 from mitosam.inference.tiles import Encode
+from mitosam.models.frontier import Frontier
 from mitosam.models.load import load_model
 from mitosam.models.precision import choose_precision
 from mitosam.models.sam import Sam, prepare_tile
 from mitosam.models.settings import ModelSettings
+from mitosam.models.tuned import load_tuned
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,18 @@ def choose_device(requested: str) -> torch.device:
     return device
 
 
+def with_tuned(model: LoadedModel, weights: Path, settings: CacheSettings) -> LoadedModel:
+    """The model with a tuned model's weights put into it, and the cache of its embeddings.
+
+    Raises
+    ------
+    ModelError
+        They were trained from another base.
+    """
+    load_tuned(weights, model.sam)
+    return LoadedModel(sam=model.sam, cache=open_cache(model.sam, settings))
+
+
 def open_cache(sam: Sam, settings: CacheSettings) -> EmbeddingCache:
     """The cache of this model's embeddings."""
 
@@ -76,8 +91,26 @@ def open_cache(sam: Sam, settings: CacheSettings) -> EmbeddingCache:
     return EmbeddingCache(
         settings,
         model_name=sam.name,
-        weights_hash=sam.weights_hash,
+        weights_hash=sam.encoder_hash,
         precision=sam.precision,
+        encode=encode,
+    )
+
+
+def open_feature_cache(sam: Sam, frontier: Frontier, settings: CacheSettings) -> EmbeddingCache:
+    """The cache of what this model's encoder computes before its first trained layer."""
+    if frontier.is_embedding:
+        return open_cache(sam, settings)
+
+    def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, ...]:
+        return frontier.front(prepare_tile(pixels, frame))[0].cpu().numpy()
+
+    return EmbeddingCache(
+        settings,
+        model_name=sam.name,
+        weights_hash=sam.encoder_hash,
+        precision=sam.precision,
+        stage=f"before-{frontier.name}",
         encode=encode,
     )
 

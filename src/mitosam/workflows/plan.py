@@ -26,7 +26,9 @@ from mitosam.models.head import Head
 from mitosam.models.sam import prepare_tile
 from mitosam.progress import SILENT, Progress
 from mitosam.training.head_trainer import HeadTrainer
+from mitosam.training.parts import choose_parts
 from mitosam.training.trainer import Trainer
+from mitosam.workflows.decoder import examples_before
 from mitosam.workflows.evaluate import answer, ask
 from mitosam.workflows.head import encode_section, head_shape, section_example
 from mitosam.workflows.models import LoadedModel, load_base
@@ -34,7 +36,7 @@ from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.rival import UNet
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import TileQuestions
-from mitosam.workflows.tiles import SectionTile, examples_of, tiles_of, tiles_with_mitochondria
+from mitosam.workflows.tiles import SectionTile, tiles_of, tiles_with_mitochondria
 
 MAX_SAMPLED_SECTIONS = 6
 REPORT_S = 10.0
@@ -174,8 +176,9 @@ def _measure(
     embedding = torch.from_numpy(np.asarray(model.cache.load(key))).float()[None]
     crowded = max(asked, key=lambda one: len(one.questions))
     answer_s = _seconds(lambda: list(answer(sam, embedding, crowded))) / len(crowded.questions)
-    examples = examples_of([tile], [key], model.cache, settings.data)
-    trainer = Trainer(sam, examples, examples, settings.training, seed=settings.seed)
+    parts = choose_parts(sam, settings.training, seed=settings.seed)
+    examples = examples_before(parts.frontier, [tile], model, settings, SILENT)
+    trainer = Trainer(sam, parts, examples, examples, settings.training, seed=settings.seed)
     for _ in progress.track(range(1), "timing training steps", unit="step"):
         # Some of the answers of a step are corrected, so that no two take as long.
         step_s = _seconds(lambda: [trainer.step(n, 0.5) for n in range(TIMED_STEPS)]) / TIMED_STEPS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from mitosam.data.masks import pieces
 from mitosam.data.prepared import PreparedVolume
@@ -129,24 +130,42 @@ def encode_tiles(
     return cache.fill(wanted, progress=progress)
 
 
-def examples_of(
+def cached_examples(
     tiles: Sequence[SectionTile],
-    keys: Sequence[str],
     cache: EmbeddingCache,
+    input_px: int,
     settings: DataSettings,
+    progress: Progress = SILENT,
 ) -> list[TileExample]:
-    """Training examples that read their embedding and labels when asked."""
-    from functools import partial
-
-    from mitosam.training.examples import TileExample
-
+    """Training examples that read their features from the cache, which is filled first."""
+    keys = encode_tiles(tiles, cache, input_px, progress)
     return [
-        TileExample(
-            tile_px=tile.window.height,
-            patch_px=settings.patch_px,
-            read_embedding=partial(cache.load, key),
-            read_labels=partial(tile.labels, settings.min_object_px),
-            patches=tile.patches(settings),
-        )
+        _example(tile, partial(cache.load, key), settings)
         for tile, key in zip(tiles, keys, strict=True)
     ]
+
+
+def pixel_examples(
+    tiles: Sequence[SectionTile], input_px: int, settings: DataSettings
+) -> list[TileExample]:
+    """Training examples whose features are the model's input itself."""
+    from mitosam.models.sam import prepare_tile
+
+    def read(tile: SectionTile) -> Float[np.ndarray, "3 S S"]:
+        return prepare_tile(tile.pixels(), tile.frame(input_px))[0].numpy()
+
+    return [_example(tile, partial(read, tile), settings) for tile in tiles]
+
+
+def _example(
+    tile: SectionTile, read_features: Callable[[], np.ndarray], settings: DataSettings
+) -> TileExample:
+    from mitosam.training.examples import TileExample
+
+    return TileExample(
+        tile_px=tile.window.height,
+        patch_px=settings.patch_px,
+        read_features=read_features,
+        read_labels=partial(tile.labels, settings.min_object_px),
+        patches=tile.patches(settings),
+    )

@@ -14,7 +14,7 @@ from mitosam.storage import sole_writer
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.decoder import train_decoder
 from mitosam.workflows.head import train_head
-from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run
 
 DECODER_SHARE = 0.4
@@ -76,6 +76,8 @@ def _train(
         )
     if not with_head:
         return TrainedParts(decoder=decoder, head=None)
+    # Whose encoder may have been trained, so that the head must read its embeddings.
+    model = with_tuned(model, run.tuned_weights, run.settings.cache)
     left = seconds_left - (time.monotonic() - started)
     head = train_head(run, model, start_from=start_from, seconds_left=left, progress=progress)
     return TrainedParts(decoder=decoder, head=head)
