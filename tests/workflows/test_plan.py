@@ -12,7 +12,7 @@ def test_a_plan_has_times_memory_and_disk_and_writes_no_run(tmp_path, sources, b
     cache = tmp_path / "cache"
     settings = short_settings(base_model, f"cache.folder={str(cache)!r}")
     before = contents(sources.images.parent)
-    found = plan(sources, settings)
+    found = plan(sources, settings, with_presets=False)
     names = ["encode", "score base and tuned model", "train", "report"]
     assert [stage.name for stage in found.stages] == names
     assert all(stage.seconds > 0 for stage in found.stages)
@@ -27,7 +27,9 @@ def test_a_plan_has_times_memory_and_disk_and_writes_no_run(tmp_path, sources, b
 
 def test_more_epochs_take_longer_in_proportion(sources, base_model):
     short, long = (
-        plan(sources, short_settings(base_model, f"training.min_steps={steps}")).stages[2]
+        plan(
+            sources, short_settings(base_model, f"training.min_steps={steps}"), with_presets=False
+        ).stages[2]
         for steps in (10, 1000)
     )
     assert (short.amount, long.amount) == ("10 steps", "1000 steps")
@@ -35,7 +37,7 @@ def test_more_epochs_take_longer_in_proportion(sources, base_model):
 
 def test_a_single_section_can_be_planned(tmp_path, base_model):
     sources = write_phantom(tmp_path, shape_zyx=(1, 192, 192))
-    assert plan(sources, short_settings(base_model)).seconds > 0
+    assert plan(sources, short_settings(base_model), with_presets=False).seconds > 0
 
 
 def test_many_sections_paired_by_name_are_sampled(tmp_path, base_model):
@@ -52,7 +54,7 @@ def test_many_sections_paired_by_name_are_sampled(tmp_path, base_model):
             pixels = section if kind == "images" else (section > 0) * 255
             iio.imwrite(tmp_path / kind / f"{kind}_{z}.png", pixels.astype(np.uint8))
     sources = Sources(images=tmp_path / "images", masks=tmp_path / "masks")
-    assert plan(sources, short_settings(base_model)).seconds > 0
+    assert plan(sources, short_settings(base_model), with_presets=False).seconds > 0
 
 
 def test_sampled_sections_without_mitochondria_are_an_error(tmp_path, base_model):

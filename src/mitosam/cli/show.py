@@ -146,6 +146,25 @@ def show_plan(console: Console, plan: Plan) -> None:
             "disk, run folder": readable_bytes(plan.run_bytes),
         },
     )
+    if plan.presets:
+        print_table(console, _presets_table(plan))
+
+
+def _presets_table(plan: Plan) -> Table:
+    table = Table(title="the same with other parts trained (training.parts)")
+    for name in ("trained", "time", "peak memory", "cache"):
+        table.add_column(name, justify="left" if name == "trained" else "right")
+    for one in plan.presets:
+        if one.refused:
+            table.add_row(one.preset, one.refused)
+        else:
+            table.add_row(
+                one.preset,
+                readable_time(one.seconds),
+                readable_bytes(one.peak_memory_bytes),
+                readable_bytes(one.cache_bytes),
+            )
+    return table
 
 
 def show_facts(console: Console, facts: Mapping[str, str]) -> None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mitosam.config import RunSettings
+import psutil
+
+from mitosam.config import RunSettings, override_settings
 from mitosam.errors import OutputExistsError
+from mitosam.models.parts import PRESETS
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic_results import AutomaticScore
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
 from mitosam.workflows.models import load_base
+from mitosam.workflows.plan import plan
+from mitosam.workflows.plan_parts import best_that_fits
 from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import SETTINGS, Run
 from mitosam.workflows.train import is_trained, train
 
+# A shorter budget is not spent on measuring what fits.
+WORTH_PLANNING_S = 600.0
 # Scoring the tuned model and drawing the report, as a multiple of the time the base model took.
 EVALUATION_SHARE = 1.2
 # Of the time for training; the rest is for the rival of the head and the scores without prompts.
@@ -56,7 +64,8 @@ def finetune(
     ----------
     budget_s
         Seconds for all of it. Training stops in time for what comes after it, at the best weights
-        so far; the learning rate is spread over the time there is.
+        so far; the learning rate is spread over the time there is. Unless the settings name
+        `training.parts`, the best of them for this time is chosen by measuring each.
     resume
         Go on with the run in `out`, which must have been made with the same settings.
 
@@ -80,6 +89,9 @@ def _finetune(
     progress: Progress,
 ) -> FinetuneResult:
     started = time.monotonic()
+    if math.isfinite(budget_s) and "parts" not in settings.training.model_fields_set:
+        parts = _parts_within(sources, out, settings, budget_s, resume=resume, progress=progress)
+        settings = override_settings(settings, [f"training.parts={json.dumps(parts)}"])
     _check_out(out, settings, resume=resume)
     model = load_base(settings)  # first, as a model that is not there would be found out late
     run = _open_run(sources, out, settings, resume=resume, progress=progress)
@@ -108,6 +120,30 @@ def _finetune(
         report=report(run, evaluation, progress=progress),
         seconds=seconds,
     )
+
+
+def _parts_within(
+    sources: Sources,
+    out: Path,
+    settings: RunSettings,
+    budget_s: float,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """The parts of the best preset that fits into the time and into this machine's memory."""
+    if resume:
+        return Run.open(out).settings.training.parts
+    if budget_s < WORTH_PLANNING_S:
+        return PRESETS["decoder"]
+    planned = plan(sources, settings, progress=progress).presets
+    memory = psutil.virtual_memory().available
+    chosen = best_that_fits(planned, seconds=budget_s, memory_bytes=memory) or "decoder"
+    whole = ", ".join(
+        f"{one.preset} {one.refused or f'{one.seconds / 60:.0f} min'}" for one in planned
+    )
+    progress.say(f"chose training.parts={chosen} for this budget (a whole run: {whole})")
+    return PRESETS[chosen]
 
 
 def _check_out(out: Path, settings: RunSettings, *, resume: bool) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +30,12 @@ from mitosam.workflows.decoder import examples_before
 from mitosam.workflows.evaluate import answer, ask
 from mitosam.workflows.head import encode_section, head_shape, section_example
 from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.plan_parts import (
+    PartsTiming,
+    PlannedPreset,
+    peak_bytes,
+    time_presets,
+)
 from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.rival import UNet
 from mitosam.workflows.runs import Run
@@ -65,6 +69,8 @@ class Plan:
     run_bytes: int
     device: str
     precision: str
+    presets: tuple[PlannedPreset, ...] = ()
+    """The same run with each preset of trained parts, cheapest first."""
 
     @property
     def seconds(self) -> float:
@@ -82,11 +88,18 @@ class _Timing:
     rival_step_s: float = 0.0
 
 
-def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT) -> Plan:
+def plan(
+    sources: Sources,
+    settings: RunSettings,
+    *,
+    with_presets: bool = True,
+    progress: Progress = SILENT,
+) -> Plan:
     """Time, peak memory and disk of `finetune`, from one encoding, one step and one answer here.
 
-    Nothing is written but a temporary folder and one embedding, and what is in the cache already
-    is not counted as saved, so a second run takes less.
+    With each preset of parts too, unless told not to. Nothing is written but a temporary folder and
+    a tile's features, and what is in the cache already is not counted as saved, so a second run
+    takes less.
     """
     images, masks, pairing = open_pair(sources.images, sources.masks)
     progress.say(pairing.describe())
@@ -114,12 +127,15 @@ def plan(sources: Sources, settings: RunSettings, *, progress: Progress = SILENT
                 "the masks may be empty"
             )
         timing = _measure(run, model, held, asked, progress)
+        tile = held[0]
+        place = (tile.section, *astuple(tile.window))
+        timings = time_presets(run.folder, settings, place, progress) if with_presets else []
     sample = _Sample(
         tiles_with=len(held) / len(everything),
         tiles=len(tiles) / len(everything),
         questions=sum(len(one.questions) for one in asked) / len(everything),
     )
-    return _add_up(settings, images, split, model, timing, sample)
+    return _add_up(settings, images, split, model, timing, sample, timings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +252,7 @@ def _add_up(
     model: LoadedModel,
     timing: _Timing,
     sample: _Sample,
+    timings: Sequence[PartsTiming],
 ) -> Plan:
     training = settings.training
     train_tiles = len(split.train) * sample.tiles
@@ -266,10 +283,29 @@ def _add_up(
         *head,
         PlannedStage(name="report", amount="1 page", seconds=REPORT_S),
     )
-    num_tiles += _num_head_tiles(settings, split, (height, width))
+    head_tiles = _num_head_tiles(settings, split, (height, width))
+    num_tiles += head_tiles
+    validation_s = training.validations * timing.validation_s
+    rest_s = sum(s.seconds for s in stages if s.name not in ("encode", "train")) + validation_s
+
+    def with_preset(one: PartsTiming) -> PlannedPreset:
+        # What is scored is encoded by the base model and, if its encoder was trained, once more.
+        scored = other_tiles * (2 if one.retrains_encoder else 1) * timing.encode_s
+        encoding = train_tiles * one.front_s + scored
+        features = train_tiles * one.features_bytes
+        scored_bytes = (other_tiles + head_tiles) * 2 * int(np.prod(model.sam.embedding_shape))
+        return PlannedPreset(
+            preset=one.preset,
+            seconds=rest_s + encoding + steps * one.step_s,
+            peak_memory_bytes=max(one.peak_bytes, peak_bytes() if head else 0),
+            cache_bytes=round(features + scored_bytes),
+            refused=one.refused,
+        )
+
     return Plan(
+        presets=tuple(with_preset(one) for one in timings),
         stages=stages,
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_bytes(),
         cache_bytes=num_tiles * 2 * int(np.prod(model.sam.embedding_shape)),
         run_bytes=depth * height * width * 3 + int(questions) * settings.data.patch_px**2 // 8,
         device=str(model.sam.device),
@@ -318,9 +354,3 @@ def _head_stages(
         PlannedStage(name="score without prompts", amount=f"{sections} sections", seconds=scoring)
     )
     return stages
-
-
-def _peak_memory() -> int:
-    """The most memory this process has held, in bytes; the stages after it hold no more."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
