@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from mitosam.geometry import ModelFrame
 from mitosam.models.sam import DecodedMasks, ModelPrompts, Outputs, Sam, upsample_logits
 from mitosam.prompts import PADDING_LABEL, Prompts
 
+Answers = MutableMapping[bytes, Float[np.ndarray, "1 m m"]]
+"""Low-res logits that prompts' beginnings gave, on one section."""
 NUM_MASKS: dict[Outputs, int] = {"single": 1, "multi": 3, "all": 4}
 
 
@@ -50,11 +52,14 @@ def decode_prompts(
     *,
     outputs: Outputs,
     mask_input: Float[np.ndarray, "1 m m"] | None = None,
+    earlier: Answers | None = None,
 ) -> Prediction:
     """The masks of P prompts on a tile of shape `shape_yx`, each exactly as if it were asked alone.
 
     Prompts are in section pixels and masks in those of the tile, which `frame` places.
-    `mask_input` is one prompt's low-res logits and goes with a single prompt.
+    `mask_input` is one prompt's low-res logits and goes with a single prompt. Without it, a prompt
+    of several points is asked in turn: each point corrects the mask that those before it gave, as
+    SAM is trained (`turns`). `earlier` keeps the answers on the way for the next correction.
     """
     num_prompts, num_masks = len(prompts), NUM_MASKS[outputs]
     low_res = model.low_res_px
@@ -64,15 +69,61 @@ def decode_prompts(
         low_res_logits=np.empty((num_prompts, num_masks, low_res, low_res), np.float32),
     )
     embedding = lay_out(embedding.to(model.device, torch.float32))
+    known: Answers = {} if earlier is None else earlier
     # One by one: in a batch, sums are rounded in another order, and pixels at the rim change sides.
     for indices, prompt in _chunks(prompts, 1):
-        asked = ModelPrompts.from_section(prompt, frame, mask_input)
+        mask = mask_input
+        if mask is None:
+            mask = _answered_in_turn(model, embedding, prompt, frame, known)
+        asked = ModelPrompts.from_section(prompt, frame, mask)
         decoded = model.decode_outputs(embedding, asked, outputs)
         logits = upsample_logits(decoded.low_res_logits[0], frame.tile_px)
         found.masks[indices] = (logits[..., : shape_yx[0], : shape_yx[1]] > 0).cpu().numpy()
         found.iou_predictions[indices] = decoded.iou_predictions[0].cpu().numpy()
         found.low_res_logits[indices] = decoded.low_res_logits[0].cpu().numpy()
     return found
+
+
+def turns(prompt: Prompts) -> list[Prompts]:
+    """One prompt's beginnings: its box or its points up to the first positive one, then one more
+    point each time, up to the whole.
+    """
+    if prompt.points_xy is None or prompt.point_labels is None:
+        return [prompt]
+    boxes, points, labels = prompt.boxes_xyxy, prompt.points_xy, prompt.point_labels
+    first_positive = next((i for i, label in enumerate(labels[0]) if label == 1), labels.shape[1])
+    first = 0 if boxes is not None else min(first_positive + 1, labels.shape[1])
+    return [
+        Prompts(boxes_xyxy=boxes, points_xy=points[:, :count], point_labels=labels[:, :count])
+        if count
+        else Prompts(boxes_xyxy=boxes)
+        for count in range(first, labels.shape[1] + 1)
+    ]
+
+
+def _answered_in_turn(
+    model: Sam,
+    embedding: Float[Tensor, "1 C h w"],
+    prompt: Prompts,
+    frame: ModelFrame,
+    earlier: Answers,
+) -> Float[np.ndarray, "1 m m"] | None:
+    """The low-res logits that the last point corrects; None for a prompt of one piece."""
+    mask = None
+    for beginning in turns(prompt)[:-1]:
+        key = _key(beginning, frame)
+        if key not in earlier:
+            asked = ModelPrompts.from_section(beginning, frame, mask)
+            decoded = model.decode_outputs(embedding, asked, "single")
+            earlier[key] = decoded.low_res_logits[0, 0].cpu().numpy()
+        mask = earlier[key]
+    return mask
+
+
+def _key(prompt: Prompts, frame: ModelFrame) -> bytes:
+    parts = (prompt.boxes_xyxy, prompt.points_xy, prompt.point_labels)
+    numbers = b"|".join(b"" if part is None else part.tobytes() for part in parts)
+    return repr(frame).encode() + numbers
 
 
 def lay_out(embedding: Float[Tensor, "1 C h w"]) -> Float[Tensor, "1 C h w"]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from mitosam.errors import InputError, SettingsError
 from mitosam.geometry import Window
-from mitosam.inference.decode import Prediction, decode_prompts
+from mitosam.inference.decode import Answers, Prediction, decode_prompts
 from mitosam.inference.tiles import (
     Encode,
     EncodedTile,
@@ -56,6 +56,8 @@ class SectionMasks:
     shape_yx: tuple[int, int]
     tile_px: int
     tile: Callable[[Window], EncodedTile]
+    earlier: Answers | None = None
+    """Where answers are kept for the next correction, if this section is asked again."""
 
     def __post_init__(self) -> None:
         if self.tile_px < 1:
@@ -126,6 +128,7 @@ class SectionMasks:
             tile.shape_yx,
             outputs=outputs,
             mask_input=mask_input,
+            earlier=self.earlier,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from mitosam.evaluation.clicks import (
     summarise_clicks,
 )
 from mitosam.io.tables import write_csv, write_json
+from mitosam.models.mask_prompts import decode_each
 from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
@@ -95,6 +96,8 @@ class _Dialogue:
     clicks: list[Click] = field(default_factory=list)
     answer: Bool[np.ndarray, "h w"] | None = None
     predicted_iou: float = float("nan")
+    low_res_logits: Float[torch.Tensor, "m m"] | None = None
+    """Of the last answer, which the next click corrects."""
 
     def go_on(self, corner_xy: Float[np.ndarray, " 2"]) -> bool:
         """Add the next click, in section pixels; False where nothing is wrong any more."""
@@ -166,11 +169,17 @@ def _answer(
 ) -> None:
     """Ask for all of them at once: they have as many points each."""
     frame = asked.tile.frame(sam.input_px)
-    decoded = sam.decode(embedding, ModelPrompts.from_section(_prompts(dialogues), frame))
-    logits = upsample_logits(decoded.low_res_logits[0, :, 0], frame.tile_px)
-    masks, ious = (logits > 0).cpu().numpy(), decoded.iou_predictions[0, :, 0].tolist()
-    for one, mask, iou in zip(dialogues, masks, ious, strict=True):
+    prompts = ModelPrompts.from_section(_prompts(dialogues), frame)
+    earlier = [one.low_res_logits for one in dialogues if one.low_res_logits is not None]
+    if earlier:
+        prompts = replace(prompts, masks=torch.stack(earlier)[None])
+    decoded = decode_each(sam, embedding, prompts)
+    low_res = decoded.low_res_logits[0, :, 0]
+    masks = (upsample_logits(low_res, frame.tile_px) > 0).cpu().numpy()
+    ious = decoded.iou_predictions[0, :, 0].tolist()
+    for one, mask, iou, logits in zip(dialogues, masks, ious, low_res, strict=True):
         one.answer, one.predicted_iou = one.question.window.cut(mask), iou
+        one.low_res_logits = logits
 
 
 def _prompts(dialogues: Sequence[_Dialogue]) -> Prompts:

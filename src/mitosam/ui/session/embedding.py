@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 DUPLICATE_IOU = 0.95
 """IoU above which of two candidates only the first is shown."""
+MAX_EARLIER = 64
+"""Answers of a section that are kept for the next click on an object, of 256 kB each."""
 REACH = 8
 """Sections to each side of the user's that are embedded ahead."""
 
@@ -43,6 +45,7 @@ class SectionPrompter:
         self._tiles = tiles
         # Two tabs that decode at the same time would slow each other down.
         self._decoding = threading.Lock()
+        self._earlier: tuple[int, dict[bytes, np.ndarray]] = -1, {}
 
     def candidates(self, z: int, prompt: Prompts) -> tuple[FoundMask, ...]:
         """The masks of the first prompt on section `z`, none of them empty.
@@ -79,11 +82,16 @@ class SectionPrompter:
         return [_crop(one, 0) for one in placed]
 
     def _masks(self, z: int) -> SectionMasks:
+        known_z, earlier = self._earlier
+        if known_z != z or len(earlier) >= MAX_EARLIER:
+            earlier = {}
+            self._earlier = z, earlier
         return SectionMasks(
             model=self._sam,
             shape_yx=self._tiles.shape_yx,
             tile_px=self._tiles.tile_px,
             tile=partial(self._tiles.tile, z),
+            earlier=earlier,
         )
 
 
