@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from mitosam.models.lora import LoraSettings
 from mitosam.models.parts import Part, check_parts, expand_parts
 
+Parts = Annotated[tuple[Part, ...], BeforeValidator(expand_parts)]
 Loss = Literal["dice_bce", "dice", "bce", "focal", "dice_focal"]
 
 
@@ -40,7 +41,7 @@ class TrainingSettings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    parts: Annotated[tuple[Part, ...], BeforeValidator(expand_parts)] = ("mask_decoder",)
+    parts: Parts = ("mask_decoder",)
     """What is trained: "decoder", "late" (also the prompt encoder, the image encoder's neck and its
     last blocks), "lora" (adapters all through the encoder) or "full"; or a list of "mask_decoder",
     "prompt_encoder", "neck", "late_blocks", "encoder" and "lora". What comes before the first

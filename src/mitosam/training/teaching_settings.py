@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mitosam.training.settings import Parts
+
 
 class TeachingSettings(BaseModel):
     """How quickly a model is taught while its user waits; it may know mitochondria already.
@@ -13,6 +15,8 @@ class TeachingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    parts: Parts = ("mask_decoder",)
+    """What is trained; with the mask decoder alone, embeddings of sections seen so far stay."""
     steps: int = Field(default=150, ge=1)
     """Optimiser steps of the mask decoder of a model that was tuned before."""
     head_steps: int = Field(default=300, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def _quick(settings: TeachingSettings, *, from_base: bool) -> tuple[str, ...]:
         *("training.epochs=1", f"training.min_steps={steps}", "training.validations=3"),
         *(f"training.min_views={settings.views}", f"head.steps={head_steps}"),
         *("head.validations=3", 'head.rival="none"'),
+        f"training.parts={json.dumps(settings.parts)}",
     )
     if from_base:
         return common
