@@ -130,8 +130,10 @@ class Predictor:
         """The masks of one prompt, of shape M x height x width.
 
         Points are (x, y) with label 1 for the object and 0 for the background; a box is x0, y0,
-        x1, y1. `mask_input` is low-res logits of the prediction before; in an image larger than a
-        tile it belongs to that prediction's tile, and so the prompt is decoded on it again.
+        x1, y1. Points are asked in turn: each corrects the mask of those before it. `mask_input` is
+        low-res logits of the prediction before, beside which all points are asked at once; in an
+        image larger than a tile it belongs to that prediction's tile, and so the prompt is decoded
+        on it again.
 
         Raises
         ------
