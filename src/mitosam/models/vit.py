@@ -34,7 +34,9 @@ class SlicedVisionAttention(SamVisionAttention):
         places = place_vectors(height, width).to(key).expand(batch, heads, -1, -1)
         key = torch.cat([key, places], dim=-1).transpose(-1, -2)
         step = max(1, SLICE_NUMBERS // (batch * heads * height * width))
-        slices = [(part @ key).softmax(dim=-1) @ value for part in torch.split(query, step, 2)]
+        # Not torch.split: exported to ONNX, it gives the last slice the length of the others.
+        parts = (query[:, :, start : start + step] for start in range(0, height * width, step))
+        slices = [(part @ key).softmax(dim=-1) @ value for part in parts]
         attended = torch.cat(slices, dim=2).transpose(1, 2)
         return self.proj(attended.reshape(batch, height, width, channels)), None
 
