@@ -79,6 +79,42 @@ def original_names(weights: Mapping[str, Array]) -> dict[str, Array]:
     return renamed
 
 
+def without_wrappers(weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The weights without what training code puts before their names.
+
+    micro-sam trains a module that holds the SAM as `sam`; torch's DataParallel and compile hold
+    what they wrap as `module` and `_orig_mod`.
+
+    >>> without_wrappers({"module.sam.image_encoder.pos_embed": 1})
+    {'image_encoder.pos_embed': 1}
+
+    Raises
+    ------
+    ModelError
+        They are micro-sam's, and not those of a whole SAM.
+    """
+    plain = {_WRAPPERS.sub("", name): array for name, array in weights.items()}
+    _refuse_parts_of_micro_sam(plain)
+    return plain
+
+
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|sam\.)+")
+
+
+def _refuse_parts_of_micro_sam(weights: Mapping[str, Array]) -> None:
+    if any(".qkv.qkv_proj." in name for name in weights):
+        raise ModelError(
+            "it holds LoRA matrices beside the weights they change; fine-tune without "
+            "peft_kwargs, or give a checkpoint in which they are merged"
+        )
+    if "out_conv.weight" in weights and not is_original(weights):
+        raise ModelError(
+            "it is micro-sam's network for automatic segmentation alone, without SAM's prompt "
+            "encoder and mask decoder; export it in micro-sam with "
+            "micro_sam.training.export_instance_segmentation_model"
+        )
+
+
 def is_tiny_vit(names: Mapping[str, Array]) -> bool:
     """Whether the image encoder among these weights is TinyViT."""
     return any(".patch_embed.seq." in name for name in names)

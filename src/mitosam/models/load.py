@@ -20,6 +20,7 @@ from mitosam.models.checkpoints import (
     require_all_weights,
     transformers_names,
     without_classifier,
+    without_wrappers,
 )
 from mitosam.models.hub import find_in_hub, is_hub_name, not_found
 from mitosam.models.sam import Sam, hash_weights
@@ -37,8 +38,8 @@ def load_model(name_or_path: str | Path = EMBEDDED, *, allow_download: bool = Fa
 
     `name_or_path` is "vit_t" (embedded), a Hugging Face folder of a SAM, a hub name such as
     facebook/sam-vit-base, or a checkpoint file: segment-anything's `.pth` of ViT-B, L or H,
-    MobileSAM's `.pt`, or their weights as `.safetensors`. Nothing is unpickled, and nothing is
-    fetched unless `allow_download`.
+    MobileSAM's `.pt`, a checkpoint of micro-sam's training or what it exported, or such weights as
+    `.safetensors`. Nothing is unpickled, and nothing is fetched unless `allow_download`.
 
     Raises
     ------
@@ -85,10 +86,11 @@ def _load_file(path: Path) -> Sam:
     if path.suffix == ".safetensors":
         _refuse_tuned(path)
     found = read_weights(path)
-    weights = without_classifier(found if is_original(found) else original_names(found))
-    if is_tiny_vit(weights):
-        weights = fold_batch_norm(weights)
     try:
+        found = without_wrappers(found)
+        weights = without_classifier(found if is_original(found) else original_names(found))
+        if is_tiny_vit(weights):
+            weights = fold_batch_norm(weights)
         model = _build_by_shapes(weights)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

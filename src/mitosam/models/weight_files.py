@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -15,8 +16,11 @@ from torch import Tensor
 
 from mitosam.errors import ModelError, ModelNotFoundError
 
+log = logging.getLogger(__name__)
+
 # Where training code that saves more than the weights puts them.
-_NESTED = ("model", "state_dict", "model_state")
+TRAINED = "model_state"
+_NESTED = ("model", "state_dict", TRAINED)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -106,15 +110,56 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             # Remarks on the pickle's protocol; whether it could be read is what counts.
             warnings.simplefilter("ignore")
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError:
+                return _read_beside_objects(path)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} is not a plain checkpoint of tensors, and reading it further could run "
-            f"code; if you trust where it comes from, re-save its weights with: {_resave(path)}"
+            "code; if you trust where it comes from, export it in the program that wrote it "
+            "(micro-sam: micro_sam.util.export_custom_sam_model), or re-save its weights with: "
+            f"{_resave(path)}"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no checkpoint; fetch it again") from error
     return _tensors_in(loaded, path)
+
+
+class StandIn:
+    """What is read in the place of any object that is no tensor: it keeps and does nothing."""
+
+    def __new__(cls, *_: object) -> StandIn:
+        """The same whatever the file would have it made of."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Nothing."""
+
+
+def _read_beside_objects(path: Path) -> dict[str, Tensor]:
+    """The weights of a training's checkpoint, which holds data sets and optimisers beside them.
+
+    torch_em, and so micro-sam, writes such files. torch's reader for weights alone stays in charge,
+    and each class or function that it refuses is given to it as a `StandIn`: none of them is looked
+    up, imported or called.
+
+    Raises
+    ------
+    pickle.UnpicklingError
+        The weights themselves are no plain tensors, or torch refuses what is left.
+    """
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except ValueError as error:  # a file of torch before 1.6
+        raise pickle.UnpicklingError(str(error)) from error
+    with torch.serialization.safe_globals([(StandIn, name) for name in names]):
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    held = loaded.get(TRAINED) if isinstance(loaded, Mapping) else None
+    if not (isinstance(held, Mapping) and all(type(t) is Tensor for t in held.values())):
+        raise pickle.UnpicklingError(f"no plain weights under {TRAINED}")
+    log.info("%s: the weights are read, and %d kinds of other objects are not", path, len(names))
+    return {str(name): tensor for name, tensor in held.items()}
 
 
 def _tensors_in(loaded: object, path: Path) -> dict[str, Tensor]:
