@@ -81,9 +81,29 @@ def scoring_images_without_masks(place):
     return ["evaluate", place.run.folder, "--images", place.sources.images]
 
 
-@case("format must be one of huggingface, original, got 'onnx'")
+@case("format must be one of huggingface, original, onnx, bioimageio, got 'tflite'")
 def unknown_export_format(place):
-    return ["export", place.run.folder, "--out", place.out, "--to", "onnx"]
+    return ["export", place.run.folder, "--out", place.out, "--to", "tflite"]
+
+
+@case("--cite needs 'TEXT; DOI', got 'Ada'")
+def citation_without_a_doi(place):
+    return ["export", place.run.folder, "--out", place.out, "--cite", "Ada"]
+
+
+@case("this model does not know it; pass --voxel-size")
+def package_of_a_model_without_a_voxel_size(place):
+    return ["export", "vit_t", "--out", place.out / "m.zip", "--to", "bioimageio"]
+
+
+@case("names its authors; pass --author")
+def package_without_an_author(place):
+    return ["export", place.run.folder, "--out", place.out / "m.zip", "--to", "bioimageio"]
+
+
+@case("a BioImage.IO package is a .zip file, got m.tar")
+def package_of_another_kind(place):
+    return ["export", place.run.folder, "--out", place.out / "m.tar", "--to", "bioimageio"]
 
 
 @case("exists already")

@@ -281,16 +281,57 @@ def predict(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A run, a model.safetensors, or a base model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder, or file for original.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="A folder; a .pth for original, a .zip for bioimageio."),
+    ],
     *,
-    to: Annotated[
-        str, typer.Option(help='"huggingface" or "original" (segment-anything .pth).')
-    ] = "huggingface",
+    to: Annotated[str, typer.Option(help="huggingface, original, onnx or bioimageio.")] = (
+        "huggingface"
+    ),
+    name: Annotated[str, typer.Option(help="bioimageio: the package's name; else --out's.")] = "",
+    author: Annotated[
+        list[str] | None,
+        typer.Option(help="bioimageio: 'NAME, AFFILIATION'; once for each author."),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="bioimageio: the weights' licence, an SPDX name.")
+    ] = "Apache-2.0",
+    cite: Annotated[
+        list[str] | None,
+        typer.Option(help="bioimageio: 'TEXT; DOI' to cite beside SAM's paper; may be repeated."),
+    ] = None,
+    description: Annotated[
+        str, typer.Option(help="bioimageio: one sentence on what it does.")
+    ] = "Segments mitochondria in electron microscopy.",
+    voxel_size: opt.VoxelSize = None,
 ) -> None:
-    """Write the tuned model whole, for other software."""
-    from mitosam.workflows.export import export as write
+    """Write the tuned model whole, for other software.
 
-    typer.echo(write(model, out, to=to))  # type: ignore[arg-type]
+    --to huggingface: a folder for transformers.SamModel.from_pretrained (of a TinyViT such as vit_t
+    for mitosam.load_model, as transformers has none).
+
+    --to original: a .pth for segment-anything, micro-sam, or MobileSAM's code.
+
+    --to onnx: encoder.onnx and decoder.onnx for onnxruntime, without torch.
+
+    --to bioimageio: a .zip for the BioImage Model Zoo: the network without prompts if the run has a
+    head, else SAM with boxes. It needs --author, and --voxel-size where the run has none.
+
+    The last two need: pip install 'mitosam[export]'. What is written is run and compared first.
+    """
+    from mitosam.workflows.export import export as write
+    from mitosam.workflows.export_rdf import PackageFacts
+
+    facts = PackageFacts(
+        name=name,
+        authors=tuple(author or ()),
+        voxel_size_nm=opt.parse_voxel_size(voxel_size),
+        description=description,
+        licence=licence,
+        cite=tuple(opt.parse_citation(text) for text in cite or ()),
+    )
+    typer.echo(write(model, out, to=to, facts=facts, progress=progress))  # type: ignore[arg-type]
 
 
 @app.command()

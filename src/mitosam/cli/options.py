@@ -100,6 +100,18 @@ def parse_voxel_size(text: str | None) -> tuple[float, float, float] | None:
     return z, y, x
 
 
+def parse_citation(text: str) -> tuple[str, str]:
+    """What is cited, and its DOI.
+
+    >>> parse_citation("Ada et al.: Engines; 10.1000/182")
+    ('Ada et al.: Engines', '10.1000/182')
+    """
+    cited, divider, doi = (part.strip() for part in text.rpartition(";"))
+    if not (divider and cited and doi):
+        raise SettingsError(f"--cite needs 'TEXT; DOI', got {text!r}")
+    return cited, doi
+
+
 def parse_duration(text: str | None) -> float:
     """Seconds; no text is no limit.
 

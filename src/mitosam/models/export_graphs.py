@@ -178,9 +178,14 @@ class AutomaticGraph(nn.Module):
     def _shares(
         self, sections: Tensor, embedding: Tensor | None, axes: tuple[int, ...]
     ) -> Float[Tensor, "1 2 T T"]:
-        features = None if embedding is None else embedding.flip(axes)
-        logits: Tensor = self.head(sections.flip(axes), features)
-        return logits.sigmoid().flip(axes)
+        features = None if embedding is None else _flipped(embedding, axes)
+        logits: Tensor = self.head(_flipped(sections, axes), features)
+        return _flipped(logits.sigmoid(), axes)
+
+
+def _flipped(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    # Exported to ONNX, a flip of no axis is no valid graph.
+    return tensor.flip(axes) if axes else tensor
 
 
 class PromptedGraph(nn.Module):
