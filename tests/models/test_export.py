@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import SamModel
+from transformers import SamConfig, SamModel
 
 from mitosam.errors import OutputExistsError
+from mitosam.models.build import build_sam
 from mitosam.models.checkpoints import original_names, transformers_names
 from mitosam.models.export import export_huggingface, export_original
 from mitosam.models.load import load_model
 from mitosam.models.sam import Sam
+from tests.models.segment_anything_names import vit_b
 from tests.models.test_load import transformers_logits
 from tests.models.tiny_models import decode_example, make_tiny_vit_sam, make_transformers_sam
 
@@ -44,6 +46,13 @@ def test_the_folder_of_a_tiny_vit_loads_here_and_says_that_it_does_not_in_transf
 def test_an_original_checkpoint_of_a_vit_round_trips(tmp_path: Path, sam: Sam):
     export_original(sam, tmp_path / "sam.pth")
     assert torch.equal(decode_example(load_model(tmp_path / "sam.pth")), decode_example(sam))
+
+
+def test_an_original_vit_b_has_the_names_and_shapes_of_segment_anything():
+    weights = original_names(build_sam(SamConfig()).state_dict())
+    expected = vit_b()
+    assert len(expected) == 314
+    assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == expected
 
 
 def test_an_original_checkpoint_of_a_tiny_vit_round_trips(tmp_path: Path):
