@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.evaluate_automatic import evaluate_automatic
     from mitosam.workflows.evaluate_clicks import evaluate_clicks
     from mitosam.workflows.export import export
+    from mitosam.workflows.export_rdf import PackageFacts
     from mitosam.workflows.finetune import FinetuneResult, finetune
     from mitosam.workflows.head import train_head
     from mitosam.workflows.info import info
@@ -45,6 +46,7 @@ __all__ = [
     "FinetuneResult",
     "MeasureResult",
     "MitosamError",
+    "PackageFacts",
     "Plan",
     "Prediction",
     "PredictionResult",
@@ -94,6 +96,7 @@ _HOMES = {
     "workflows.evaluate_automatic": ("evaluate_automatic",),
     "workflows.evaluate_clicks": ("evaluate_clicks",),
     "workflows.export": ("export",),
+    "workflows.export_rdf": ("PackageFacts",),
     "workflows.finetune": ("FinetuneResult", "finetune"),
     "workflows.info": ("info",),
     "workflows.measure": ("MeasureResult", "measure"),

@@ -127,7 +127,7 @@ def test_the_description_says_what_it_was_told(automatic):
 
 def test_name_and_voxel_size_come_from_the_file_and_the_run(prompted):
     description, folder = prompted
-    assert description.name == "boxes"
+    assert description.name == "mitosam boxes"
     axes = description.inputs[0].axes
     assert [axis.scale for axis in axes[-2:]] == [10.0, 10.0]  # the phantom's
     assert "# Validation" in (folder / "README.md").read_text()

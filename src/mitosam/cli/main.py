@@ -289,7 +289,9 @@ def export(
     to: Annotated[str, typer.Option(help="huggingface, original, onnx or bioimageio.")] = (
         "huggingface"
     ),
-    name: Annotated[str, typer.Option(help="bioimageio: the package's name; else --out's.")] = "",
+    name: Annotated[
+        str, typer.Option(help="bioimageio: the package's name; else that of --out.")
+    ] = "",
     author: Annotated[
         list[str] | None,
         typer.Option(help="bioimageio: 'NAME, AFFILIATION'; once for each author."),

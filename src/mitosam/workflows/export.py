@@ -58,17 +58,19 @@ def export(
         facts = _completed(facts, model, out)
     # What is exported is compared with what the same numbers give everywhere.
     usable = load_tuned_model(model, ModelSettings(device="cpu", precision="fp32"))
-    if to == "huggingface":
-        export_huggingface(usable.sam, require_new_folder(out))
-    elif to == "original":
-        export_original(usable.sam, out)
-    elif to == "onnx":
+    if to == "onnx":
         export_onnx(_require_sam(usable.sam, to), out, tile_px=usable.tile_px, progress=progress)
-    else:
+    elif to == "bioimageio":
         _require_sam(usable.sam, to)
         weights = tuned_weights(Path(model))
         head = load_head(weights) if weights else None
         export_bioimageio(usable, head, out, facts, progress=progress)
+    else:
+        for file in progress.track((out,), "writing the weights", unit="file"):
+            if to == "huggingface":
+                export_huggingface(usable.sam, require_new_folder(file))
+            else:
+                export_original(usable.sam, file)
     return out
 
 
@@ -89,7 +91,7 @@ def _completed(facts: PackageFacts, model: Path | str, out: Path) -> PackageFact
             "a BioImage.IO package tells the size of a pixel, and this model does not know it; "
             "pass --voxel-size 5,5,5 (z,y,x in nm)"
         )
-    return replace(facts, voxel_size_nm=size, name=facts.name or out.stem)
+    return replace(facts, voxel_size_nm=size, name=facts.name or f"mitosam {out.stem}")
 
 
 def _voxel_size_of(model: Path) -> tuple[float, float, float] | None:
