@@ -21,12 +21,12 @@ from mitosam.workflows.evaluate import (
     evaluate_base,
     read_evaluation,
     read_masks,
-    read_scores,
 )
 from mitosam.workflows.models import load_base
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import Run
+from mitosam.workflows.score_files import read_scores
 from mitosam.workflows.train import train
 from tests.tiny_runs import Remembered, contents, short_settings, write_phantom, write_stacks
 
