@@ -55,7 +55,6 @@ def render(report: Report) -> str:
         paired=paired,
         gallery=_gallery(report),
         trust=trust.sentences(report.trust),
-        mask_titles=trust.MASK_TITLES,
         lost=[draw_case(case) for case in report.cases if case.why == "lost"],
         num_lost=sum(row.iou.num_worse for row in paired),
         automatic=automatic_values(report.automatic) if report.automatic else None,

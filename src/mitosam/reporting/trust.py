@@ -7,17 +7,15 @@ from typing import Final, Literal
 
 from mitosam.evaluation.iou_calibration import Calibration
 from mitosam.evaluation.scores import Protocol
-from mitosam.evaluation.trust import MaskKind, Trust
+from mitosam.evaluation.trust import Trust
 from mitosam.reporting import words
 
-MASK_TITLES: Final[dict[MaskKind, str]] = {
-    "single": "single",
-    "chosen": "highest-scored candidate",
-}
 MAX_ERROR: Final = 0.1
 """Expected calibration error up to which scores are right on average."""
 MIN_ORDER: Final = 0.5
 """Rank correlation from which scores tell the better masks from the worse."""
+ROUGH_ORDER: Final = 0.3
+"""Rank correlation below which they hardly do."""
 
 Verdict = Literal["trusted", "order", "level", "neither"]
 
@@ -46,7 +44,7 @@ def sentences(rows: Sequence[Trust]) -> list[str]:
 
 def _sentence(row: Trust, base: Trust | None) -> str:
     found = row.calibration
-    off = f"one is off by {words.number(found.mean_absolute_error, 2)} on average"
+    off = f"a score is off by {words.number(found.mean_absolute_error, 2)} on average"
     if base and base is not row:
         before = base.calibration.mean_absolute_error
         off += f" (base model: {words.number(before, 2)})"
@@ -59,9 +57,11 @@ def _judged(found: Calibration) -> str:
         return "can be trusted: they are about right, and better masks get the higher ones"
     if verdict == "order":
         return f"are {biased}, but better masks get the higher ones"
+    rough = found.spearman >= ROUGH_ORDER
+    told = "only roughly tell better masks from worse" if rough else "hardly tell good from bad"
     if verdict == "level":
-        return "are about right on average, but hardly tell good masks from bad"
-    return f"cannot be trusted: they are {biased}, and hardly tell good masks from bad"
+        return f"are about right on average, but {told}"
+    return f"cannot be trusted: they are {biased}, and {told}"
 
 
 def _biased(found: Calibration) -> str:
