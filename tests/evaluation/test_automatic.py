@@ -81,3 +81,19 @@ def test_a_phantom_predicted_one_pixel_off_scores_high_but_not_one():
 def test_probabilities_are_refused():
     with pytest.raises(InputError, match="whole numbers"):
         score_automatic(np.full((1, 2, 2), 0.5), np.ones((1, 2, 2), int))
+
+
+def test_confidence_against_what_was_found_worked_by_hand():
+    truth = np.array([[[1, 1, 1, 1, 0, 0, 2, 2]]])
+    predicted = np.array([[[5, 5, 5, 0, 0, 7, 0, 0]]])
+    found = score_automatic(predicted, truth, confidence={5: 0.9, 7: 0.6}).confidence
+    assert (found.count, found.mean_predicted) == (2, pytest.approx(0.75))
+    assert found.mean_true == pytest.approx((0.75 + 0) / 2)  # 7 is a false find
+    assert found.spearman == 1
+    assert found.bias_interval.resampled == "single scores"
+
+
+@pytest.mark.parametrize("confidence", [None, {}, {5: 0.9}])
+def test_confidence_that_is_not_known_of_every_instance_is_not_judged(confidence):
+    predicted = np.array([[[5, 5, 7]]])
+    assert score_automatic(predicted, predicted, confidence=confidence).confidence is None

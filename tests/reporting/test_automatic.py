@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mitosam.evaluation.iou_calibration import calibrate_iou
 from mitosam.reporting.automatic import (
     VOLUME_COLUMNS,
     headline,
@@ -119,3 +121,13 @@ def test_the_figure_is_well_formed_and_in_the_pages_ink():
 def test_the_page_is_written_whole(tmp_path):
     page = write_automatic_page(tmp_path / "automatic.html", CONTENTS["full"])
     assert page.read_text(encoding="utf-8") == render_automatic(CONTENTS["full"])
+
+
+def test_a_method_that_was_sure_of_its_finds_has_a_row_for_what_that_was_worth():
+    found = calibrate_iou(np.array([0.9, 0.6]), np.array([0.8, 0.0]), [0, 0], seed=0)
+    methods = [make_method("head", confidence=found), make_method("U-Net", 0.2)]
+    html = render_automatic(make_automatic(methods=methods))
+    assert_needs_nothing_else(html)
+    table = html[html.index("Are the surer finds the better ones?") :]
+    assert "<td>2</td><td>0.75</td><td>0.40</td><td>1.00</td>" in table
+    assert "surer finds" not in render_automatic(make_automatic())

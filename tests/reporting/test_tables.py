@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitosam.errors import InputError, InputNotFoundError
-from mitosam.evaluation.scores import METHODS, PROTOCOLS, Score
+from mitosam.evaluation.scores import METHODS, PROTOCOLS, Answer, Score
 from mitosam.reporting.tables import (
     read_scores,
     write_scores_csv,
@@ -19,6 +19,12 @@ from mitosam.reporting.tables import (
 from tests.reporting.synthetic import make_report, make_scores
 
 counts = st.integers(0, 2**40)
+any_answer = st.builds(
+    Answer,
+    predicted_px=counts,
+    intersection_px=st.just(0),
+    predicted_iou=st.floats(-0.1, 1.1) | st.none().map(lambda _: math.nan),
+)
 any_score = st.builds(
     lambda shared, more_true, more_predicted, **rest: Score(
         truth_px=shared + more_true,
@@ -38,6 +44,7 @@ any_score = st.builds(
     object_id=counts,
     num_objects=counts,
     predicted_iou=st.floats(0, 1) | st.none().map(lambda _: math.nan),
+    answers=st.lists(any_answer, max_size=4).map(tuple),
 )
 
 
@@ -59,6 +66,8 @@ def test_the_csv_says_the_same_whatever_a_volume_is_called(tmp_path_factory, sco
     assert [float(row["iou"]) for row in rows] == [score.iou for score in scores]
     for row, score in zip(rows, scores, strict=True):
         assert (row["predicted_iou"] == "") == math.isnan(score.predicted_iou)
+        for number, answer in enumerate(score.answers[1:], start=1):
+            assert float(row[f"candidate_{number}_iou"]) == answer.iou(score.truth_px)
 
 
 def test_json_holds_null_where_there_is_no_number(tmp_path):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,18 +17,19 @@ from mitosam.errors import (
     SettingsError,
 )
 from mitosam.evaluation.metrics import dice
+from mitosam.io.tables import write_table
 from mitosam.workflows.evaluate import (
     ask,
     evaluate,
     evaluate_base,
     read_evaluation,
     read_masks,
-    read_scores,
 )
 from mitosam.workflows.models import load_base
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import Run
+from mitosam.workflows.score_files import read_scores
 from mitosam.workflows.train import train
 from tests.tiny_runs import Remembered, contents, short_settings, write_phantom, write_stacks
 
@@ -129,6 +132,64 @@ def test_an_untrained_run_has_scores_of_the_base_model_alone(tmp_path, sources, 
     assert {s.method for s in evaluation.scores} == {"base", "filled box", "inscribed ellipse"}
     assert evaluation.differences == []
     assert report(run).exists()
+
+
+def test_predicted_iou_stands_beside_the_true_one(run, finished):
+    with (run.evaluation_folder / "iou_calibration.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    trust = finished.evaluation.trust
+    assert [(r["protocol"], r["method"], r["mask"]) for r in rows] == [
+        (protocol, method, mask)
+        for protocol in ("patch-box", "object-box", "object-point")
+        for method in ("base", "tuned")
+        for mask in ("single", "chosen")
+    ]
+    assert [row.is_scored for row in trust] == [True, False] * 6
+    found = json.loads((run.evaluation_folder / "iou_calibration.json").read_text())
+    for row, read, written in zip(trust, rows, found, strict=True):
+        assert float(read["mean_iou"]) == row.calibration.mean_true
+        assert written["calibration"]["bias"] == row.calibration.bias
+        assert len(written["calibration"]["bins"]) == len(row.calibration.bins)
+    means = {(r.protocol, r.method): r.iou.mean for r in finished.evaluation.summary[::-1]}
+    for row in trust[::2]:
+        assert row.calibration.mean_true == pytest.approx(means[row.protocol, row.method])
+
+
+def test_a_point_may_be_answered_by_the_candidate_that_is_scored_highest(tmp_path, run, finished):
+    settings = override_settings(run.settings, ["evaluation.point_mask=chosen"])
+    evaluation = evaluate(run.derive(tmp_path / "chosen", settings))
+    single = {(s.subject, s.method): s for s in finished.evaluation.scores}
+    for score in evaluation.scores:
+        before = single[score.subject, score.method]
+        if score.protocol != "object-point":
+            assert replace(score, answers=()) == replace(before, answers=())
+            continue
+        best = max(before.answers[1:], key=lambda one: one.predicted_iou)
+        assert (score.predicted_px, score.intersection_px, score.predicted_iou) == (
+            pytest.approx((best.predicted_px, best.intersection_px, best.predicted_iou), rel=1e-4)
+        )
+    points = [row for row in evaluation.trust if row.protocol == "object-point"]
+    assert [row.is_scored for row in points] == [False, True] * 2
+
+
+def test_a_run_scored_before_candidates_were_kept_is_still_read_and_reported(run, finished):
+    for method in ("base", "tuned"):
+        path = run.evaluation_folder / f"{method}.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        write_table(
+            path,
+            [
+                {k: v for k, v in row.items() if not k.startswith(("single", "candidate"))}
+                for row in rows
+            ],
+        )
+    for path in run.evaluation_folder.glob("iou_calibration.*"):
+        path.unlink()
+    old = read_evaluation(run)
+    assert [replace(s, answers=()) for s in finished.evaluation.scores] == old.scores
+    assert old.trust == [row for row in finished.evaluation.trust if row.mask == "single"]
+    assert "Can its own scores be trusted?" in report(run).read_text("utf-8")
 
 
 def test_empty_patches_are_scored_when_they_are_kept(tmp_path, base_model):

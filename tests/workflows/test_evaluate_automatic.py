@@ -19,7 +19,13 @@ from mitosam.inference.map_store import MapStore
 from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.workflows.automatic import AutomaticInfo
 from mitosam.workflows.automatic_report import automatic_content, write_automatic_report
-from mitosam.workflows.automatic_results import LABELS, RECORD, read_automatic, write_scores
+from mitosam.workflows.automatic_results import (
+    LABELS,
+    RECORD,
+    read_automatic,
+    read_confidence,
+    write_scores,
+)
 from mitosam.workflows.calibrate import choose_settings, training_sizes, validation_sections
 from mitosam.workflows.evaluate import evaluate
 from mitosam.workflows.evaluate_automatic import check_automatic, evaluate_automatic
@@ -118,6 +124,28 @@ def test_scores_are_of_the_saved_labels_and_the_masks_as_they_were_given(scored,
         assert score.scores.instances == expected.instances
         assert score.scores.foreground == expected.foreground
         assert score.scores.surfaces == expected.surfaces
+
+
+def test_each_instance_has_a_confidence_and_the_page_says_what_it_is_worth(scored):
+    judged = 0
+    for score in read_automatic(scored):
+        confidence = read_confidence(score.labels.parent)
+        assert set(confidence) == set(np.unique(tifffile.imread(score.labels)).tolist()) - {0}
+        assert all(0 <= sure <= 1 for sure in confidence.values())
+        found = score.scores.confidence
+        assert (found.count if found else 0) == len(confidence)
+        judged += found is not None
+    page = (scored.folder / "automatic.html").read_text("utf-8")
+    assert ("Are the surer finds the better ones?" in page) == (judged > 0)
+
+
+def test_labels_from_before_confidence_was_kept_are_scored_without(run):
+    for path in run.automatic_folder("").glob("*/confidence.csv"):
+        path.unlink()
+    scores = read_automatic(run)
+    assert {score.scores.confidence for score in scores} == {None}
+    write_scores(run.folder, scores)
+    assert rows_of(run.folder / "automatic.csv")[0]["mean_confidence"] == ""
 
 
 def test_the_truth_in_the_place_of_the_labels_scores_1(run, volume):

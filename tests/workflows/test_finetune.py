@@ -46,6 +46,8 @@ def test_a_run_holds_everything_it_promises(finished):
         "model.safetensors",
         "training.csv",
         *(f"evaluation/{m}{end}" for m in ("base", "tuned") for end in END_OF_EVALUATION),
+        "evaluation/iou_calibration.csv",
+        "evaluation/iou_calibration.json",
         "report.html",
         "scores.csv",
         "scores.json",

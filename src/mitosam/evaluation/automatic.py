@@ -7,15 +7,16 @@ mitochondrion is outlined once pointed at, these how well mitochondria are found
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Shaped
 
-from mitosam.evaluation.contingency import ContingencyCounter
+from mitosam.evaluation.contingency import Contingency, ContingencyCounter
 from mitosam.evaluation.foreground import ForegroundCounter, ForegroundOverlap
-from mitosam.evaluation.instances import InstanceScores, score_instances
+from mitosam.evaluation.instances import InstanceScores, match, score_instances
+from mitosam.evaluation.iou_calibration import Calibration, calibrate_iou
 from mitosam.evaluation.label_pairs import LabelPair, pair_sections
 from mitosam.evaluation.quantities import QuantityErrors, measure_quantities
 from mitosam.evaluation.sections import (
@@ -45,6 +46,9 @@ class AutomaticScores:
     sections: tuple[SectionScore, ...]
     """In 2D, section by section."""
     section_means: SectionMeans
+    confidence: Calibration | None = None
+    """How sure the method was of each instance against its IoU with the true one that it matches,
+    0 for a false find, in 3D; none where no confidence was kept."""
 
     def to_row(self) -> dict[str, Cell]:
         """One flat row whose columns are the same for every volume; NaN where undefined.
@@ -58,6 +62,15 @@ class AutomaticScores:
             **self._foreground_cells(),
             **self._surface_cells(),
             **self._section_cells(),
+            **self._confidence_cells(),
+        }
+
+    def _confidence_cells(self) -> dict[str, Cell]:
+        found = self.confidence
+        return {
+            "mean_confidence": found.mean_predicted if found else math.nan,
+            "mean_instance_iou": found.mean_true if found else math.nan,
+            "confidence_spearman": found.spearman if found else math.nan,
         }
 
     def _quantity_cells(self) -> dict[str, Cell]:
@@ -103,13 +116,15 @@ def score_automatic(
     *,
     boundary_px: int = 2,
     seed: int = 0,
+    confidence: Mapping[int, float] | None = None,
 ) -> AutomaticScores:
     """The scores of a predicted label volume, its sections read once, in step with the truth's.
 
     An id must mean the same instance in every section, 0 is background. A binary truth has no such
     ids before `volume_instances` gives them; where there are none, `score_sections` still scores
     each section by itself. One section at a time is held, and the surfaces' voxels where
-    `voxel_size_nm` (z, y, x) is known. `seed` is that of the bootstrap.
+    `voxel_size_nm` (z, y, x) is known. `seed` is that of the bootstrap. `confidence` says how
+    sure the method was of each predicted id.
 
     Raises
     ------
@@ -119,7 +134,7 @@ def score_automatic(
     counters = _Counters(voxel_size_nm, boundary_px)
     for pair in pair_sections(predicted, truth):
         counters.add(pair)
-    return counters.result(seed)
+    return counters.result(seed, confidence)
 
 
 class _Counters:
@@ -139,7 +154,7 @@ class _Counters:
         section = len(self._sections)
         self._sections.append(score_section(pair.predicted, pair.truth, section=section))
 
-    def result(self, seed: int) -> AutomaticScores:
+    def result(self, seed: int, confidence: Mapping[int, float] | None) -> AutomaticScores:
         contingency = self._contingency.result()
         return AutomaticScores(
             instances=score_instances(contingency),
@@ -148,7 +163,28 @@ class _Counters:
             surfaces=self._surfaces.result() if self._surfaces else None,
             sections=tuple(self._sections),
             section_means=average_sections(self._sections, seed=seed),
+            confidence=calibrate_confidence(contingency, confidence or {}, seed),
         )
+
+
+def calibrate_confidence(
+    contingency: Contingency, confidence: Mapping[int, float], seed: int
+) -> Calibration | None:
+    """How sure a method was of its instances against how good they are.
+
+    An instance is as good as its IoU with the true one that it matches at 0.5 or more; a false find
+    is worth 0. Instances are drawn one by one for intervals. None without instances, or where one
+    of them has no confidence, as where labels were edited since.
+    """
+    if not contingency.num_predicted or not confidence.keys() >= set(
+        contingency.predicted_ids.tolist()
+    ):
+        return None
+    found = match(contingency)
+    ious = np.zeros(contingency.num_predicted)
+    ious[found.predicted_index] = found.ious
+    sure = np.array([confidence[number] for number in contingency.predicted_ids.tolist()])
+    return calibrate_iou(sure, ious, [0] * len(sure), seed=seed)
 
 
 def _mean_cells(name: str, mean: SectionMean) -> dict[str, Cell]:

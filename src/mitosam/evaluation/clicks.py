@@ -8,6 +8,7 @@ scores tell what a user's patience buys, not what a model finds by itself.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,10 @@ class ClickSummary:
     mean_iou: float
     interval: Interval
     msa: float
+    mean_predicted_iou: float = math.nan
+    """What the model itself expected; NaN in runs that were clicked before this was kept."""
+    iou_error: float = math.nan
+    """Mean of |predicted IoU - IoU|."""
 
 
 def summarise_clicks(scores: Sequence[ClickScore], seed: int) -> list[ClickSummary]:
@@ -107,6 +112,7 @@ def summarise_clicks(scores: Sequence[ClickScore], seed: int) -> list[ClickSumma
     rows = []
     for (start, method, clicks), group in sorted(groups.items()):
         ious = np.array([score.iou for score in group])
+        expected = np.array([score.predicted_iou for score in group])
         sections = [(score.volume, score.section) for score in group]
         rows.append(
             ClickSummary(
@@ -117,6 +123,8 @@ def summarise_clicks(scores: Sequence[ClickScore], seed: int) -> list[ClickSumma
                 mean_iou=float(ious.mean()),
                 interval=bootstrap_mean(ious, sections, seed=seed),
                 msa=_mean_msa(group),
+                mean_predicted_iou=float(expected.mean()),
+                iou_error=float(np.abs(expected - ious).mean()),
             )
         )
     return rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from mitosam.errors import InputError
 from mitosam.evaluation.metrics import Overlap, measure_overlap
@@ -18,6 +18,20 @@ Method = Literal["base", "tuned", "filled box", "inscribed ellipse"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("patch-box", "object-box", "object-point")
 METHODS: tuple[Method, ...] = ("base", "tuned", "filled box", "inscribed ellipse")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One of the masks that a model gave for a prompt, beside what it expected of it."""
+
+    predicted_px: int
+    intersection_px: int
+    predicted_iou: float
+
+    def iou(self, truth_px: int) -> float:
+        """|P & T| / |P | T|; two empty masks score 1."""
+        union = truth_px + self.predicted_px - self.intersection_px
+        return self.intersection_px / union if union else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -47,6 +61,7 @@ class Subject:
         truth: Bool[np.ndarray, "height width"],
         *,
         predicted_iou: float = math.nan,
+        answers: tuple[Answer, ...] = (),
     ) -> Score:
         """The score of one method's mask on this subject."""
         overlap = measure_overlap(predicted, truth)
@@ -63,6 +78,7 @@ class Subject:
             predicted_px=int(overlap.predicted_px),
             intersection_px=int(overlap.intersection_px),
             predicted_iou=predicted_iou,
+            answers=answers,
         )
 
 
@@ -83,14 +99,19 @@ class Score:
     intersection_px: int
     predicted_iou: float
     """The IoU that the model itself expected; NaN for the rivals, which expect nothing."""
+    answers: tuple[Answer, ...] = ()
+    """All masks that the model gave: its single one, then its candidates. None for the rivals, nor
+    in runs that were scored before they were kept."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.intersection_px <= min(self.truth_px, self.predicted_px):
-            raise InputError(
-                "an intersection must lie between 0 and the smaller mask, "
-                f"got intersection_px={self.intersection_px} with truth_px={self.truth_px} "
-                f"and predicted_px={self.predicted_px}"
-            )
+        counted: tuple[Score | Answer, ...] = (self, *self.answers)
+        for one in counted:
+            if not 0 <= one.intersection_px <= min(self.truth_px, one.predicted_px):
+                raise InputError(
+                    "an intersection must lie between 0 and the smaller mask, "
+                    f"got intersection_px={one.intersection_px} with truth_px={self.truth_px} "
+                    f"and predicted_px={one.predicted_px}"
+                )
 
     @property
     def subject(self) -> Subject:
@@ -116,6 +137,29 @@ class Score:
         """|P & T| / |P | T|; two empty masks score 1."""
         union = self.truth_px + self.predicted_px - self.intersection_px
         return self.intersection_px / union if union else 1.0
+
+
+def answers_of(
+    masks: Bool[np.ndarray, "m height width"],
+    truth: Bool[np.ndarray, "height width"],
+    predicted_ious: Float[np.ndarray, " m"],
+) -> tuple[Answer, ...]:
+    """The counts of several masks for one prompt."""
+    overlap = measure_overlap(masks, np.broadcast_to(truth, masks.shape))
+    counts = zip(overlap.predicted_px, overlap.intersection_px, predicted_ious, strict=True)
+    return tuple(
+        Answer(predicted_px=int(px), intersection_px=int(both), predicted_iou=float(iou))
+        for px, both, iou in counts
+    )
+
+
+def answer_names(count: int) -> list[str]:
+    """What the columns of a prompt's masks begin with.
+
+    >>> answer_names(3)
+    ['single', 'candidate_1', 'candidate_2']
+    """
+    return ["single", *(f"candidate_{number}" for number in range(1, count))][:count]
 
 
 def overlap_of(scores: Sequence[Score]) -> Overlap:

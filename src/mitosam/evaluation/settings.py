@@ -27,3 +27,7 @@ class EvaluationSettings(BaseModel):
     every model."""
     max_sections: int = Field(default=0, ge=0)
     """Score at most this many sections, evenly spaced; 0 for all."""
+    point_mask: Literal["single", "chosen"] = "single"
+    """The mask that answers a point alone, which can mean more than one thing: the model's single
+    mask, or that of its candidates with the highest predicted IoU, as SAM's authors advise.
+    iou_calibration.csv tells what either is worth."""

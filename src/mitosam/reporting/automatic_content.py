@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mitosam.evaluation.iou_calibration import Calibration
 from mitosam.reporting.outlines import OutlinedSection
 
 AutomaticMethod = Literal["head", "prompted", "grid", "U-Net"]
@@ -53,6 +54,8 @@ class MethodScores:
     asd_nm: float = math.nan
     hd95_nm: float = math.nan
     sections: Sequence[SectionPoint] = ()
+    confidence: Calibration | None = None
+    """How sure it was of its instances against how good they are."""
 
     @property
     def count_error(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mitosam.evaluation.cases import WHYS
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Protocol
 from mitosam.evaluation.summary import GROUPS, PairedDifference, SummaryRow
-from mitosam.reporting import words
+from mitosam.reporting import trust, words
 from mitosam.reporting.automatic import automatic_values
 from mitosam.reporting.content import Report
 from mitosam.reporting.overlays import Picture, draw_case
@@ -54,6 +54,7 @@ def render(report: Report) -> str:
         few_sections=any(r.dice.interval.resampled != "sections" for r in report.summaries),
         paired=paired,
         gallery=_gallery(report),
+        trust=trust.sentences(report.trust),
         lost=[draw_case(case) for case in report.cases if case.why == "lost"],
         num_lost=sum(row.iou.num_worse for row in paired),
         automatic=automatic_values(report.automatic) if report.automatic else None,

@@ -13,6 +13,7 @@ from mitosam.errors import InputError
 from mitosam.evaluation.cases import Why
 from mitosam.evaluation.scores import Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow
+from mitosam.evaluation.trust import Trust
 from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.training.curve import CurvePoint
 
@@ -65,6 +66,8 @@ class Report:
     """Warnings that a reader must see before any number, such as a leaky split."""
     clicks: Sequence[ClickSummary] = ()
     """What correcting clicks bought, where it was measured."""
+    trust: Sequence[Trust] = ()
+    """How far the models' predicted IoU can be believed."""
     automatic: AutomaticContent | None = None
     """The scores of a segmentation without prompts, which stand in a section of their own."""
     provenance: Sequence[tuple[str, str]] = ()

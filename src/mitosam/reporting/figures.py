@@ -17,6 +17,7 @@ from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol, Scor
 from mitosam.evaluation.summary import GROUPS, Group, Statistic, SummaryRow
 from mitosam.reporting import ink
 from mitosam.reporting.content import Report
+from mitosam.reporting.trust_figure import trust_svg
 from mitosam.reporting.words import METHOD_TITLES, PROTOCOL_TITLES, number, overall
 from mitosam.training.curve import CurvePoint
 
@@ -53,6 +54,8 @@ def draw_figures(report: Report) -> dict[str, str]:
             drawn[f"pairs-{row.protocol}"] = pairs_svg(report.scores, row.protocol)
         if report.clicks:
             drawn["clicks"] = clicks_svg(report.clicks)
+        if report.trust:
+            drawn["trust"] = trust_svg(report.trust)
         if report.curve:
             drawn["training"] = training_svg(report.curve)
     return drawn

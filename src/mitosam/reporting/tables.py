@@ -14,23 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from mitosam.errors import InputError, InputNotFoundError
-from mitosam.evaluation.scores import METHODS, PROTOCOLS, Score
+from mitosam.evaluation.scores import METHODS, PROTOCOLS, Answer, Score, answer_names
 from mitosam.evaluation.summary import PairedDifference, Statistic, SummaryRow
 from mitosam.storage import atomic_path
 
 Cell = str | int | float
-SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(Score))
+SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(Score) if field.name != "answers")
 
 
 def write_scores_csv(path: Path, scores: Sequence[Score]) -> None:
-    """A row for every score, with its Dice and IoU."""
-    _write_csv(path, [*SCORE_FIELDS, "dice", "iou"], [_score_row(score) for score in scores])
+    """A row for every score, with its Dice and IoU, and those of all masks that were given."""
+    names = answer_names(max((len(score.answers) for score in scores), default=0))
+    columns = [*SCORE_FIELDS, "dice", "iou"]
+    columns += [f"{name}_{metric}" for name in names for metric in ("predicted_iou", "iou")]
+    _write_csv(path, columns, [_score_row(score) | _answer_cells(score) for score in scores])
 
 
 def write_scores_json(path: Path, scores: Sequence[Score]) -> None:
     """The same rows under the key "scores", as `read_scores` takes them."""
     rows = [
         {name: _null_for_nan(value) for name, value in _score_row(score).items()}
+        | {"answers": [_answer_object(answer) for answer in score.answers]}
         for score in scores
     ]
     with atomic_path(path) as temporary:
@@ -74,7 +78,16 @@ _SUMMARY_COLUMNS = [
 
 
 def _score_row(score: Score) -> dict[str, Cell]:
-    return {**dataclasses.asdict(score), "dice": score.dice, "iou": score.iou}
+    own = {name: getattr(score, name) for name in SCORE_FIELDS}
+    return own | {"dice": score.dice, "iou": score.iou}
+
+
+def _answer_cells(score: Score) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for name, answer in zip(answer_names(len(score.answers)), score.answers, strict=True):
+        cells[f"{name}_predicted_iou"] = answer.predicted_iou
+        cells[f"{name}_iou"] = answer.iou(score.truth_px)
+    return cells
 
 
 def _score_of(row: Mapping[str, Any]) -> Score:
@@ -83,7 +96,16 @@ def _score_of(row: Mapping[str, Any]) -> Score:
         fields["predicted_iou"] = math.nan
     if fields["protocol"] not in PROTOCOLS or fields["method"] not in METHODS:
         raise InputError(f"unknown protocol {fields['protocol']!r} or method {fields['method']!r}")
-    return Score(**fields)
+    return Score(**fields, answers=tuple(_answer_of(one) for one in row.get("answers", ())))
+
+
+def _answer_object(answer: Answer) -> dict[str, Cell | None]:
+    return {name: _null_for_nan(value) for name, value in dataclasses.asdict(answer).items()}
+
+
+def _answer_of(row: Mapping[str, Any]) -> Answer:
+    expected = math.nan if row["predicted_iou"] is None else row["predicted_iou"]
+    return Answer(**{**row, "predicted_iou": expected})
 
 
 def _summary_row(row: SummaryRow) -> dict[str, Cell]:

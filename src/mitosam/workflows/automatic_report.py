@@ -143,6 +143,7 @@ def _method(score: AutomaticScore, *, place: str) -> MethodScores:
         asd_nm=surfaces.asd_nm if surfaces else math.nan,
         hd95_nm=surfaces.hd95_nm if surfaces else math.nan,
         sections=[_point(score, section) for section in scores.sections],
+        confidence=scores.confidence,
     )
 
 

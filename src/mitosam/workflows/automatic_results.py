@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,7 @@ MethodTitle = Literal["head", "prompted", "grid", "U-Net"]
 # The order of tables: the run's own methods, then the rival.
 ORDER: tuple[MethodTitle, ...] = ("head", "prompted", "grid", "U-Net")
 IDENTITY, LABELS, RECORD = "identity.json", "labels.tif", "segmented.json"
+CONFIDENCE = "confidence.csv"
 
 
 class Record(BaseModel):
@@ -88,6 +90,7 @@ def read_automatic(run: Run, progress: Progress = SILENT) -> list[AutomaticScore
             truth(record.part, *record.sections),
             volume.voxel_size_nm,
             seed=run.settings.seed,
+            confidence=read_confidence(folder),
         )
         found.append(
             AutomaticScore(
@@ -115,6 +118,21 @@ def records_of(run: Run) -> Iterator[tuple[Path, Record]]:
             yield path.parent, Record.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise InputError(f"{path} is damaged; remove {path.parent} to segment anew") from error
+
+
+def write_confidence(folder: Path, confidence: Mapping[int, float]) -> None:
+    """How sure the method was of each instance, beside its labels."""
+    rows = ({"instance": number, "confidence": confidence[number]} for number in sorted(confidence))
+    write_table(folder / CONFIDENCE, rows)
+
+
+def read_confidence(folder: Path) -> dict[int, float] | None:
+    """The same; None where labels were made before it was kept."""
+    path = folder / CONFIDENCE
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        return {int(row["instance"]): float(row["confidence"]) for row in csv.DictReader(file)}
 
 
 def write_scores(folder: Path, scores: Sequence[AutomaticScore]) -> None:

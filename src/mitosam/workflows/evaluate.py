@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ from jaxtyping import Bool, Float
 
 from mitosam.errors import InputError, InputNotFoundError, ModelError
 from mitosam.evaluation.rivals import score_rivals
-from mitosam.evaluation.scores import Method, Score
+from mitosam.evaluation.scores import Method, Score, answers_of
+from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
-from mitosam.io.tables import write_csv
+from mitosam.evaluation.trust import Trust, measure_trust
 from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.storage import atomic_path, sole_writer, write_text
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run, now, read_object
+from mitosam.workflows.score_files import read_scores, write_calibration, write_scores
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Evaluation:
     scores: list[Score]
     summary: list[SummaryRow]
     differences: list[PairedDifference]
+    trust: list[Trust]
 
 
 def evaluate(
@@ -62,7 +64,9 @@ def evaluate(
         if run.tuned_weights.exists():
             model = with_tuned(model, run.tuned_weights, run.settings.cache)
             scores = scores + _evaluate_method(run, model, "tuned", progress)
-    return summarise_scores(scores, run.settings.seed)
+        evaluation = summarise_scores(scores, run.settings.seed)
+        write_calibration(run.evaluation_folder, evaluation.trust)
+    return evaluation
 
 
 def evaluate_base(run: Run, model: LoadedModel, *, progress: Progress = SILENT) -> list[Score]:
@@ -102,7 +106,12 @@ def summarise_scores(scores: list[Score], seed: int) -> Evaluation:
     """Tables of some scores."""
     methods = {score.method for score in scores}
     differences = compare(scores, seed) if {"base", "tuned"} <= methods else []
-    return Evaluation(scores=scores, summary=summarise(scores, seed), differences=differences)
+    return Evaluation(
+        scores=scores,
+        summary=summarise(scores, seed),
+        differences=differences,
+        trust=measure_trust(scores, seed),
+    )
 
 
 def ask(run: Run, progress: Progress = SILENT, description: str = "") -> Iterator[TileQuestions]:
@@ -156,37 +165,67 @@ def _evaluate_method(
     for one in ask(run, progress, f"scoring the {method} model"):
         key = model.cache.fill_one(one.tile.pixels(), one.tile.frame(model.sam.input_px))
         embedding = torch.from_numpy(np.asarray(model.cache.load(key))).float()[None]
-        for question, predicted, predicted_iou in answer(model.sam, embedding, one):
-            scores.append(
-                question.subject.score(
-                    method, predicted, question.truth, predicted_iou=predicted_iou
-                )
-            )
-            if question.subject.protocol == "patch-box":
-                masks.append(np.packbits(predicted))
+        for reply in answer(model.sam, embedding, one, run.settings.evaluation):
+            scores.append(reply.score(method))
+            if reply.question.subject.protocol == "patch-box":
+                masks.append(np.packbits(reply.mask))
     if not scores:
         raise InputError("no mitochondria in the sections to report on; choose others with [split]")
     model.cache.trim()
-    write_csv(scores_path, scores)
+    write_scores(scores_path, scores)
     _write_masks(run.evaluation_folder / f"{method}_masks.npy", masks)
     write_text(identity_path, json.dumps(identity | {"evaluated": now()}, indent=2) + "\n")
     return scores
 
 
-def answer(
-    sam: Sam, embedding: Float[torch.Tensor, "1 C h w"], asked: TileQuestions
-) -> Iterator[tuple[Question, Bool[np.ndarray, "h w"], float]]:
-    """Each question of a tile with the model's mask and the IoU it expects of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """All masks that the model gives for one question, and the IoU that it expects of each.
 
-    Boxes and points are asked apart, many at a time. The single-mask output is taken for points
-    too: untuned, its choice among three candidates is worse on EM (docs/results).
+    The first is its single mask, the others are its candidates.
     """
+
+    question: Question
+    masks: Bool[np.ndarray, "m h w"]
+    predicted_ious: Float[np.ndarray, " m"]
+    taken: int
+    """The mask that is scored."""
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "h w"]:
+        """The mask that is scored."""
+        return np.asarray(self.masks[self.taken])
+
+    def score(self, method: Method) -> Score:
+        """How good the mask is that was taken, with the counts of all."""
+        return self.question.subject.score(
+            method,
+            self.mask,
+            self.question.truth,
+            predicted_iou=float(self.predicted_ious[self.taken]),
+            answers=answers_of(self.masks, self.question.truth, self.predicted_ious),
+        )
+
+
+def answer(
+    sam: Sam,
+    embedding: Float[torch.Tensor, "1 C h w"],
+    asked: TileQuestions,
+    evaluation: EvaluationSettings | None = None,
+) -> Iterator[Reply]:
+    """The model's reply to each question of a tile.
+
+    Boxes and points are asked apart, many at a time. The single mask is taken for points too,
+    unless `point_mask` says otherwise: untuned, the choice among three candidates is worse on EM
+    (docs/results).
+    """
+    evaluation = evaluation or EvaluationSettings()
     boxes = [question for question in asked.questions if question.point_xy is None]
     points = [question for question in asked.questions if question.point_xy is not None]
-    for group in (boxes, points):
+    for group, chooses in ((boxes, False), (points, evaluation.point_mask == "chosen")):
         for start in range(0, len(group), MAX_PROMPTS):
             chunk = group[start : start + MAX_PROMPTS]
-            yield from _answer_chunk(sam, embedding, asked, chunk)
+            yield from _answer_chunk(sam, embedding, asked, chunk, chooses=chooses)
 
 
 @torch.inference_mode()
@@ -195,16 +234,25 @@ def _answer_chunk(
     embedding: Float[torch.Tensor, "1 C h w"],
     asked: TileQuestions,
     chunk: Sequence[Question],
-) -> list[tuple[Question, Bool[np.ndarray, "h w"], float]]:
+    *,
+    chooses: bool,
+) -> list[Reply]:
     frame = asked.tile.frame(sam.input_px)
-    decoded = sam.decode(embedding, ModelPrompts.from_section(_prompts(chunk), frame))
-    logits = upsample_logits(decoded.low_res_logits[0, :, 0], frame.tile_px)
-    masks = (logits > 0).cpu().numpy()
-    ious = decoded.iou_predictions[0, :, 0].tolist()
-    return [
-        (question, question.window.cut(mask), predicted_iou)
-        for question, mask, predicted_iou in zip(chunk, masks, ious, strict=True)
-    ]
+    prompts = ModelPrompts.from_section(_prompts(chunk), frame)
+    decoded = sam.decode_outputs(embedding, prompts, "all")
+    ious = decoded.iou_predictions[0].cpu().numpy()
+    replies = []
+    for question, logits, expected in zip(chunk, decoded.low_res_logits[0], ious, strict=True):
+        masks = (upsample_logits(logits, frame.tile_px) > 0).cpu().numpy()
+        replies.append(
+            Reply(
+                question=question,
+                masks=np.stack([question.window.cut(mask) for mask in masks]),
+                predicted_ious=expected,
+                taken=1 + int(expected[1:].argmax()) if chooses else 0,
+            )
+        )
+    return replies
 
 
 def _prompts(questions: Sequence[Question]) -> Prompts:
@@ -250,21 +298,3 @@ def read_masks(run: Run, method: Method) -> Bool[np.ndarray, "n p p"]:
     packed = np.load(run.evaluation_folder / f"{method}_masks.npy", allow_pickle=False)
     size = run.settings.data.patch_px
     return np.unpackbits(packed, axis=1, count=size * size).reshape(-1, size, size).astype(bool)
-
-
-def read_scores(path: Path) -> list[Score]:
-    """Scores as `evaluate` wrote them."""
-    numbers = {"section", "y", "x", "object_id", "num_objects"} | {
-        field.name for field in fields(Score) if field.name.endswith("_px")
-    }
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Score(
-                **{name: int(row[name]) for name in numbers},
-                protocol=row["protocol"],  # type: ignore[arg-type]
-                method=row["method"],  # type: ignore[arg-type]
-                volume=row["volume"],
-                predicted_iou=float(row["predicted_iou"] or "nan"),
-            )
-            for row in csv.DictReader(file)
-        ]

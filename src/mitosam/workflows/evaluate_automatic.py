@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Int
 
 from mitosam.errors import InputError, ModelError, SettingsError
+from mitosam.inference.confidence import ConfidenceCounter
+from mitosam.inference.instances import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.io.write import write_sections_tiff
 from mitosam.models.tuned import read_tuned_info
@@ -32,6 +35,7 @@ from mitosam.workflows.automatic_results import (
     hash_model,
     read_automatic,
     records_of,
+    write_confidence,
     write_scores,
 )
 from mitosam.workflows.calibrate import calibrate
@@ -214,15 +218,16 @@ def _segment(
     store = MapStore(folder, len(sections))
     compute = segmenter.mapper(method, volume.images.__getitem__, volume.shape_zyx[0])
     started = time.monotonic()
-    title = f"segmenting ({competitor.title})"
+    title, counter = f"segmenting ({competitor.title})", ConfidenceCounter()
     store.fill(lambda z: compute(sections[z]), title=title, progress=progress)
     write_sections_tiff(
         folder / LABELS,
-        store.label(settings, progress),
+        _counted(store, settings, counter, progress),
         shape_zyx=(len(sections), *volume.shape_zyx[1:]),
         dtype=np.uint32,
         voxel_size_nm=volume.voxel_size_nm,
     )
+    write_confidence(folder, counter.result())
     record = Record(
         method=competitor.title,
         part=volume.folder.name,
@@ -235,3 +240,12 @@ def _segment(
     )
     write_text(folder / RECORD, record.model_dump_json(indent=2) + "\n")
     store.clear()
+
+
+def _counted(
+    store: MapStore, settings: InstanceSettings, counter: ConfidenceCounter, progress: Progress
+) -> Iterator[Int[np.ndarray, "height width"]]:
+    """The sections' instances; on their way, how sure each is is counted."""
+    for place, labels in enumerate(store.label(settings, progress)):
+        counter.add(labels, store.foreground(place, settings.z_radius))
+        yield labels

@@ -24,7 +24,7 @@ from mitosam.evaluation.clicks import (
 )
 from mitosam.io.tables import write_csv, write_json
 from mitosam.models.mask_prompts import decode_each
-from mitosam.models.sam import ModelPrompts, Sam, upsample_logits
+from mitosam.models.sam import ModelPrompts, Outputs, Sam, upsample_logits
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.workflows.evaluate import MAX_PROMPTS, ask
@@ -77,11 +77,12 @@ def _scores(
     for asked in ask(run, progress, title):
         key = model.cache.fill_one(asked.tile.pixels(), asked.tile.frame(model.sam.input_px))
         embedding = torch.from_numpy(np.asarray(model.cache.load(key))).float()[None]
+        chooses = run.settings.evaluation.point_mask == "chosen"
         for start in STARTS:
             wanted = [one for one in asked.questions if one.subject.protocol == start]
             for first in range(0, len(wanted), MAX_PROMPTS):
                 dialogues = [
-                    _Dialogue(question=one, start=start)
+                    _Dialogue(question=one, start=start, chooses=chooses)
                     for one in wanted[first : first + MAX_PROMPTS]
                 ]
                 yield from _talk(model.sam, embedding, asked, dialogues, method, num_clicks)
@@ -93,6 +94,8 @@ class _Dialogue:
 
     question: Question
     start: Start
+    chooses: bool
+    """Whether a point alone is answered by the candidate with the highest predicted IoU."""
     clicks: list[Click] = field(default_factory=list)
     answer: Bool[np.ndarray, "h w"] | None = None
     predicted_iou: float = float("nan")
@@ -117,6 +120,12 @@ class _Dialogue:
             x, y = self.question.point_xy
             return [(float(x), float(y), 1), *given]
         return given
+
+    @property
+    def outputs(self) -> Outputs:
+        """The masks to ask for: for a point alone the candidates, if they are wanted."""
+        alone = self.start == "object-point" and not self.clicks
+        return "multi" if self.chooses and alone else "single"
 
     def score(self, method: ScoredMethod, clicks: int) -> ClickScore:
         """How good the last answer is."""
@@ -173,11 +182,11 @@ def _answer(
     earlier = [one.low_res_logits for one in dialogues if one.low_res_logits is not None]
     if earlier:
         prompts = replace(prompts, masks=torch.stack(earlier)[None])
-    decoded = decode_each(sam, embedding, prompts)
-    low_res = decoded.low_res_logits[0, :, 0]
+    decoded = decode_each(sam, embedding, prompts, dialogues[0].outputs)
+    ious, best = decoded.iou_predictions[0].max(dim=1)
+    low_res = decoded.low_res_logits[0, torch.arange(len(best), device=best.device), best]
     masks = (upsample_logits(low_res, frame.tile_px) > 0).cpu().numpy()
-    ious = decoded.iou_predictions[0, :, 0].tolist()
-    for one, mask, iou, logits in zip(dialogues, masks, ious, low_res, strict=True):
+    for one, mask, iou, logits in zip(dialogues, masks, ious.tolist(), low_res, strict=True):
         one.answer, one.predicted_iou = one.question.window.cut(mask), iou
         one.low_res_logits = logits
 

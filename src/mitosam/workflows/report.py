@@ -69,6 +69,7 @@ def report(
         ),
         notes=notes,
         clicks=read_clicks(run),
+        trust=evaluation.trust,
         automatic=_automatic(run, automatic, notes),
         provenance=provenance_rows(run),
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
 
+from mitosam.inference.confidence import ConfidenceCounter
 from mitosam.inference.map_store import MapStore, sections_per_block
 from mitosam.progress import SILENT, Progress
 from mitosam.ui.session.assistant import FoundObjects
@@ -37,23 +36,8 @@ def segment_sections(
         compute = segmenter.mapper(method, read, depth)
         title = f"segmenting ({method})"
         store.fill(lambda place: compute(sections[place]), title=title, progress=progress)
-        labels, sizes, sums = {}, Counter[int](), Counter[int]()
+        labels, counter = {}, ConfidenceCounter()
         for place, found in enumerate(store.label(settings, progress)):
             labels[sections[place]] = found.astype(np.int32)
-            _count(found, store.foreground(place, settings.z_radius), sizes, sums)
-    confidence = {number: sums[number] / sizes[number] / 255 for number in sizes}
-    return FoundObjects(labels=labels, confidence=confidence)
-
-
-def _count(
-    labels: Int[np.ndarray, "height width"],
-    foreground: UInt8[np.ndarray, "height width"],
-    sizes: Counter[int],
-    sums: Counter[int],
-) -> None:
-    """Add up each object's pixels, and their foreground."""
-    num_px = np.bincount(labels.ravel())
-    totals = np.bincount(labels.ravel(), weights=foreground.ravel())
-    for number in (np.flatnonzero(num_px[1:]) + 1).tolist():
-        sizes[number] += int(num_px[number])
-        sums[number] += int(totals[number])
+            counter.add(found, store.foreground(place, settings.z_radius))
+    return FoundObjects(labels=labels, confidence=counter.result())
