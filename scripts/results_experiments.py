@@ -19,9 +19,12 @@ from mitosam.workflows.transfer import transfer
 
 CURVE_SCORING = ("evaluation.max_sections=8",)
 NO_HEAD = ("head.enabled=false",)
-# What is published was trained before the default preset learned from corrections; without a click
-# they change nothing (docs/results/choosing-defaults.md).
-AS_PUBLISHED = ("training.max_corrections=0",)
+# What is published here was trained before late blocks, corrections, candidates and predicted IoU
+# were (docs/results/components.md).
+AS_PUBLISHED = (
+    *("training.parts=decoder", "training.max_corrections=0", "training.object_jitter=0.1"),
+    *("training.iou_weight=0", "training.candidates_weight=0"),
+)
 # From so many annotated sections, without validation, the head is trained too.
 FEW, FEW_HEAD = 4, ("head.steps=1000",)
 

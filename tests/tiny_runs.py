@@ -25,6 +25,7 @@ SHORT = (
     "training.min_views=6",
     "training.views_per_tile=0.1",
     "training.validations=2",
+    "training.late_blocks=2",
 )
 
 

@@ -12,7 +12,7 @@ from mitosam.models.frontier import blocks_of
 from mitosam.models.lora import LoraSettings, lora_layers
 from mitosam.models.sam import Sam
 
-Part = Literal["mask_decoder", "prompt_encoder", "neck", "late_blocks", "encoder", "lora"]
+Part = Literal["auto", "mask_decoder", "prompt_encoder", "neck", "late_blocks", "encoder", "lora"]
 PRESETS: dict[str, tuple[Part, ...]] = {
     "decoder": ("mask_decoder",),
     "late": ("mask_decoder", "prompt_encoder", "neck", "late_blocks"),
@@ -20,6 +20,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
     "full": ("mask_decoder", "prompt_encoder", "encoder"),
 }
 """From the cheapest to the dearest."""
+AUTO: tuple[Part, ...] = ("auto",)
+"""The preset that did best on validation sections, of those that the model can be trained by."""
 # Random numbers by which SAM marks places. The decoder and the prompt encoder share them, and what
 # was computed with them is kept, so they are never trained.
 POSITIONS = "positional_embedding"
@@ -42,6 +44,8 @@ def check_parts(parts: Sequence[Part], lora: LoraSettings) -> None:
     """
     if not parts:
         raise ValueError(f"at least one part must be trained: {', '.join(PRESETS)}, or a list")
+    if "auto" in parts and len(parts) > 1:
+        raise ValueError("auto stands alone; name the parts or leave them to it")
     if len(set(parts)) < len(parts):
         raise ValueError("a part is named twice")
     inner = [part for part in ("neck", "late_blocks") if part in parts]
@@ -57,6 +61,19 @@ def check_parts(parts: Sequence[Part], lora: LoraSettings) -> None:
                 f"lora adapts the {target} (training.lora.on) and {both[0]} trains it whole; "
                 "choose one of them"
             )
+
+
+def resolve_parts(
+    sam: Sam, parts: Sequence[Part], late_blocks: int
+) -> tuple[tuple[Part, ...], int]:
+    """What "auto" stands for, and of how many late blocks: preset late, if this model has them."""
+    if tuple(parts) != AUTO:
+        return tuple(parts), late_blocks
+    num_blocks = len(blocks_of(sam))
+    can_be_late = num_blocks > 0 and isinstance(
+        getattr(sam.vision_encoder, "neck", None), nn.Module
+    )
+    return PRESETS["late" if can_be_late else "decoder"], min(late_blocks, max(num_blocks, 1))
 
 
 def trained_names(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mitosam.models.frontier import Frontier
 from mitosam.models.lora import add_lora
-from mitosam.models.parts import Part, trained_names
+from mitosam.models.parts import Part, resolve_parts, trained_names
 from mitosam.models.sam import Sam
 from mitosam.training.settings import TrainingSettings
 from mitosam.training.trained import TrainedParameters
@@ -16,6 +16,7 @@ from mitosam.training.trained import TrainedParameters
 class ChosenParts:
     """The trained parameters, and the frontier before which nothing changes."""
 
+    parts: tuple[Part, ...]
     trained: TrainedParameters
     frontier: Frontier
     names: tuple[str, ...]
@@ -30,16 +31,19 @@ def choose_parts(sam: Sam, settings: TrainingSettings, *, seed: int) -> ChosenPa
     SettingsError
         The model has no such part.
     """
+    chosen, late_blocks = resolve_parts(sam, settings.parts, settings.late_blocks)
 
     def names_of(parts: tuple[Part, ...]) -> tuple[str, ...]:
-        return trained_names(sam, parts, late_blocks=settings.late_blocks, lora=settings.lora)
+        return trained_names(sam, parts, late_blocks=late_blocks, lora=settings.lora)
 
-    plain = names_of(tuple(part for part in settings.parts if part != "lora"))
-    adapted = names_of(("lora",)) if "lora" in settings.parts else ()
+    plain = names_of(tuple(part for part in chosen if part != "lora"))
+    adapted = names_of(("lora",)) if "lora" in chosen else ()
     frontier = Frontier(sam, (*plain, *adapted))
     weights = dict(sam.named_parameters())
     named = {name: weights[name] for name in plain}
     if adapted:
         named |= add_lora(sam, settings.lora, seed=seed)
     sam.requires_grad_(False)
-    return ChosenParts(trained=TrainedParameters(named), frontier=frontier, names=plain)
+    return ChosenParts(
+        parts=chosen, trained=TrainedParameters(named), frontier=frontier, names=plain
+    )

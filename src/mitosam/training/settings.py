@@ -41,13 +41,14 @@ class TrainingSettings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    parts: Parts = ("mask_decoder",)
-    """What is trained: "decoder", "late" (also the prompt encoder, the image encoder's neck and its
+    parts: Parts = ("auto",)
+    """What is trained: "auto" (late if the model's blocks are known one by one, else decoder),
+    "decoder", "late" (also the prompt encoder, the image encoder's neck and its
     last blocks), "lora" (adapters all through the encoder) or "full"; or a list of "mask_decoder",
     "prompt_encoder", "neck", "late_blocks", "encoder" and "lora". What comes before the first
     trained layer is computed once and cached."""
-    late_blocks: int = Field(default=2, ge=1)
-    """How many of the encoder's last blocks "late_blocks" are."""
+    late_blocks: int = Field(default=8, ge=1)
+    """How many of the encoder's last blocks "late_blocks" are; vit_t has 12, ViT-B as many."""
     lora: LoraSettings = LoraSettings()
     """The adapters of part "lora"."""
     epochs: int = Field(default=2, ge=1)
@@ -69,7 +70,7 @@ class TrainingSettings(BaseModel):
     """How often each kind of prompt is drawn."""
     jitter_px: int = Field(default=20, ge=1)
     """Each side of a patch box moves outward by 0 to this many pixels, exclusive."""
-    object_jitter: float = Field(default=0.1, ge=0, le=0.5)
+    object_jitter: float = Field(default=0.05, ge=0, le=0.5)
     """Each side of an object box moves by up to this share of the box's side, in or out."""
     max_corrections: int = Field(default=3, ge=0, le=9)
     """Most clicks by which the answer to a prompt for one mitochondrion is corrected in training,
