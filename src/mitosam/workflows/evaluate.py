@@ -20,7 +20,8 @@ from mitosam.evaluation.rivals import score_rivals
 from mitosam.evaluation.scores import Method, Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.io.tables import write_csv
-from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
+from mitosam.models.pixels import upsample_logits
+from mitosam.models.promptable import ModelPrompts, Promptable, hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.storage import atomic_path, sole_writer, write_text
@@ -174,7 +175,7 @@ def _evaluate_method(
 
 
 def answer(
-    sam: Sam, embedding: Float[torch.Tensor, "1 C h w"], asked: TileQuestions
+    sam: Promptable, embedding: Float[torch.Tensor, "1 C h w"], asked: TileQuestions
 ) -> Iterator[tuple[Question, Bool[np.ndarray, "h w"], float]]:
     """Each question of a tile with the model's mask and the IoU it expects of it.
 
@@ -191,7 +192,7 @@ def answer(
 
 @torch.inference_mode()
 def _answer_chunk(
-    sam: Sam,
+    sam: Promptable,
     embedding: Float[torch.Tensor, "1 C h w"],
     asked: TileQuestions,
     chunk: Sequence[Question],
@@ -216,7 +217,7 @@ def _prompts(questions: Sequence[Question]) -> Prompts:
     return Prompts(points_xy=points[:, None], point_labels=np.ones((len(points), 1), np.int64))
 
 
-def _identity(run: Run, sam: Sam) -> dict[str, Any]:
+def _identity(run: Run, sam: Promptable) -> dict[str, Any]:
     """What scores depend on."""
     settings = run.settings.model_dump(mode="json", include={"data", "evaluation", "split", "seed"})
     data = [(part.volume.images_sha256, part.volume.masks_sha256) for part in run.parts()]
