@@ -16,7 +16,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from benchmarks.fresh import reply
 from mitosam.models.load import load_model
-from mitosam.models.sam import ModelPrompts, Precision, Sam
+from mitosam.models.promptable import ModelPrompts, Precision, Promptable
 from mitosam.training.losses import mask_loss
 from mitosam.workflows.models import keep_freed_memory
 
@@ -52,7 +52,7 @@ def measure(
     }
 
 
-def _work(sam: Sam, part: str, prompts: int) -> Work:
+def _work(sam: Promptable, part: str, prompts: int) -> Work:
     generator = torch.Generator().manual_seed(0)
     if part == "encode":
         images = torch.randn(1, 3, sam.input_px, sam.input_px, generator=generator)

@@ -19,7 +19,7 @@ from transformers.models.sam.configuration_sam import SamVisionConfig
 from benchmarks.fresh import reply
 from benchmarks.patches import example_without_embedding, first_patches, paper_settings
 from mitosam.models.load import load_model
-from mitosam.models.sam import prepare_tile
+from mitosam.models.pixels import prepare_tile
 from mitosam.training.examples import PromptSampler
 from mitosam.training.losses import mask_loss
 

@@ -8,13 +8,14 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from mitosam.geometry import ModelFrame
-from mitosam.models.sam import DecodedMasks, ModelPrompts, prepare_tile
+from mitosam.models.pixels import prepare_tile
+from mitosam.models.promptable import DecodedMasks, ModelPrompts
 
 DISK_GREY = 200
 
 
 class DiskModel(nn.Module):
-    """`Sam`'s protocol, with the picture itself as embedding and one logit for each input pixel.
+    """Every model's protocol, with the picture as embedding and one logit for each input pixel.
 
     A point or the middle of a box asks for the object it lies on. It answers with the whole at
     predicted IoU 0.9, twice with something worse that the default filters drop, and to prompts on
@@ -28,6 +29,9 @@ class DiskModel(nn.Module):
         self.input_px = self.low_res_px = input_px
         self.device = torch.device("cpu")
         self.asked = 0
+
+    def prepare(self, pixels: np.ndarray, frame: ModelFrame) -> Tensor:
+        return prepare_tile(pixels, frame)
 
     def encode(self, images: Tensor) -> Tensor:
         return (images[:, :1] > 0.5).float()
@@ -73,4 +77,4 @@ class CountingEncode:
 
     def __call__(self, pixels: np.ndarray, frame: ModelFrame) -> Tensor:
         self.origins.append(frame.origin_yx)
-        return self.model.encode(prepare_tile(pixels, frame))[0]
+        return self.model.encode(self.model.prepare(pixels, frame))[0]

@@ -16,7 +16,7 @@ from mitosam.inference.low_res import (
     stability_scores,
     upsample_window,
 )
-from mitosam.models.sam import upsample_logits
+from mitosam.models.pixels import upsample_logits
 
 logits = hnp.arrays(np.float32, (8, 8), elements=st.integers(-4, 4).map(float))
 shapes = st.tuples(st.integers(1, 37), st.integers(1, 37))

@@ -11,7 +11,8 @@ from mitosam.inference.decode import Prediction
 from mitosam.inference.predictor import Predictor
 from mitosam.inference.section_masks import predict_section
 from mitosam.models.load import load_model
-from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.pixels import prepare_tile
+from mitosam.models.sam import Sam
 from mitosam.prompts import PADDING_LABEL, Prompts
 from tests.models.parity_cases import make_tile
 from tests.models.tiny_models import make_tiny_vit_sam

@@ -16,7 +16,8 @@ from mitosam.inference.predictor import Predictor
 from mitosam.inference.prompted import Candidates, segment_candidates
 from mitosam.inference.settings import PromptedSettings
 from mitosam.models.load import load_model
-from mitosam.models.sam import Sam, upsample_logits
+from mitosam.models.pixels import upsample_logits
+from mitosam.models.sam import Sam
 from tests.inference.disk_model import CountingEncode, DiskModel, draw_disks
 from tests.models.tiny_models import make_tiny_vit_sam
 

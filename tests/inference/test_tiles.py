@@ -10,7 +10,8 @@ from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.predictor import Predictor
 from mitosam.inference.section_masks import predict_section
 from mitosam.inference.tiles import choose_windows
-from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.pixels import prepare_tile
+from mitosam.models.sam import Sam
 from mitosam.prompts import Prompts
 from tests.models.tiny_models import make_tiny_vit_sam
 

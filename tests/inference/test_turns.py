@@ -6,7 +6,7 @@ import torch
 
 from mitosam.geometry import ModelFrame
 from mitosam.inference.decode import decode_prompts, turns
-from mitosam.models.sam import ModelPrompts
+from mitosam.models.promptable import ModelPrompts
 from mitosam.prompts import Prompts
 from tests.models.tiny_models import make_tiny_vit_sam
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from mitosam.geometry import ModelFrame
-from mitosam.models.sam import ModelPrompts, prepare_tile
+from mitosam.models.pixels import prepare_tile
+from mitosam.models.promptable import ModelPrompts
 
 INPUT_PX = 1024
 # Every 8th of the embedding's 64 rows and columns, and every 16th of its 256 channels.

@@ -7,7 +7,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from mitosam.inference.decode import lay_out
 from mitosam.models.decoder import build_decoder
-from mitosam.models.sam import ModelPrompts
+from mitosam.models.promptable import ModelPrompts
 from tests.models.tiny_models import (
     HIDDEN,
     example_image,

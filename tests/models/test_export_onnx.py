@@ -15,7 +15,9 @@ from mitosam.models import export_onnx as module
 from mitosam.models.export_graphs import gather_weights, resampling_matrix
 from mitosam.models.export_onnx import export_onnx
 from mitosam.models.load import load_model
-from mitosam.models.sam import PIXEL_MEAN, PIXEL_STD, ModelPrompts, Sam
+from mitosam.models.pixels import PIXEL_MEAN, PIXEL_STD
+from mitosam.models.promptable import ModelPrompts
+from mitosam.models.sam import Sam
 from tests.models.tiny_models import make_tiny_vit_sam, make_transformers_sam
 
 onnx = pytest.importorskip("onnx", reason="pip install 'mitosam[export]' runs this")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mitosam.models.load import load_model
-from mitosam.models.sam import Precision
+from mitosam.models.promptable import Precision
 from tests.models.parity_cases import CASES, EMBEDDING_STEPS, Case, make_input
 
 REFERENCE = Path(__file__).parent / "data" / "vit_t_reference.npz"

@@ -11,7 +11,8 @@ from transformers.models.sam.configuration_sam import (
 )
 
 from mitosam.models.build import build_tiny
-from mitosam.models.sam import ModelPrompts, Sam
+from mitosam.models.promptable import ModelPrompts
+from mitosam.models.sam import Sam
 from mitosam.models.tinyvit import TinyViTConfig
 
 HIDDEN = 32

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosam.models.sam import ModelPrompts
+from mitosam.models.promptable import ModelPrompts
 from mitosam.training.corrections import corrected
 
 BOXES = ModelPrompts(boxes=torch.tensor([[[0.0, 0, 64, 64], [0, 0, 64, 64]]]))

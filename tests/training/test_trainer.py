@@ -9,7 +9,7 @@ import torch
 
 from mitosam.errors import InputError, ModelError, SettingsError, StorageError
 from mitosam.models.mask_prompts import decode_each
-from mitosam.models.sam import ModelPrompts
+from mitosam.models.promptable import ModelPrompts
 from mitosam.progress import SilentProgress
 from mitosam.training.losses import mask_iou
 from mitosam.training.parts import choose_parts

@@ -13,7 +13,7 @@ from mitosam.errors import InputError, OutputExistsError, SettingsError, Storage
 from mitosam.geometry import ModelFrame
 from mitosam.inference.predictor import Predictor
 from mitosam.io.prompt_files import read_prompts, write_prompts
-from mitosam.models.sam import prepare_tile
+from mitosam.models.pixels import prepare_tile
 from mitosam.prompts import PADDING_LABEL, Prompts
 from mitosam.workflows.models import load_base
 from mitosam.workflows.predict import predict

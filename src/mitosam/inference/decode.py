@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame
-from mitosam.models.sam import DecodedMasks, ModelPrompts, Outputs, Sam, upsample_logits
+from mitosam.models.pixels import upsample_logits
+from mitosam.models.promptable import DecodedMasks, ModelPrompts, Outputs, Promptable
 from mitosam.prompts import PADDING_LABEL, Prompts
 
 Answers = MutableMapping[bytes, Float[np.ndarray, "1 m m"]]
@@ -44,7 +45,7 @@ class Prediction:
 
 @torch.inference_mode()
 def decode_prompts(
-    model: Sam,
+    model: Promptable,
     embedding: Float[Tensor, "1 C h w"],
     prompts: Prompts,
     frame: ModelFrame,
@@ -102,7 +103,7 @@ def turns(prompt: Prompts) -> list[Prompts]:
 
 
 def _answered_in_turn(
-    model: Sam,
+    model: Promptable,
     embedding: Float[Tensor, "1 C h w"],
     prompt: Prompts,
     frame: ModelFrame,
@@ -132,7 +133,7 @@ def lay_out(embedding: Float[Tensor, "1 C h w"]) -> Float[Tensor, "1 C h w"]:
 
 
 def decode_low_res(
-    model: Sam,
+    model: Promptable,
     embedding: Float[Tensor, "1 C h w"],
     prompts: Prompts,
     frame: ModelFrame,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mitosam.geometry import Window
 from mitosam.inference.section_embedding import STRIDE_PX as EMBEDDING_STRIDE_PX
 from mitosam.models.head import CONTEXT_PX, STRIDE_PX, HeadShape, as_stack, mixed_precision
-from mitosam.models.sam import Precision
+from mitosam.models.promptable import Precision
 
 WINDOW_PX = 1024
 # The axes that are turned round; the second is half a turn.

@@ -35,7 +35,7 @@ from mitosam.inference.tiles import (
     encode_tile,
     overlapping_tiles,
 )
-from mitosam.models.sam import DecodedMasks, Sam
+from mitosam.models.promptable import DecodedMasks, Promptable
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 
@@ -44,7 +44,7 @@ EDGE_LOW_RES_PX = 2
 
 
 def segment_by_grid(
-    model: Sam,
+    model: Promptable,
     section: UInt8[np.ndarray, "height width *rgb"],
     settings: PointGridSettings,
     *,
@@ -59,7 +59,7 @@ def segment_by_grid(
 
 
 def find_masks(
-    model: Sam,
+    model: Promptable,
     section: UInt8[np.ndarray, "height width *rgb"],
     settings: PointGridSettings,
     *,
@@ -125,7 +125,9 @@ def grid_points(
 
 
 @torch.inference_mode()
-def _masks_of_tile(model: Sam, tile: EncodedTile, settings: PointGridSettings) -> list[FoundMask]:
+def _masks_of_tile(
+    model: Promptable, tile: EncodedTile, settings: PointGridSettings
+) -> list[FoundMask]:
     """The masks of one tile's grid that are good enough, duplicates and all."""
     y, x = tile.frame.origin_yx
     points = grid_points(tile.shape_yx, tile.frame.tile_px, settings.points_per_side)

@@ -20,7 +20,7 @@ from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.decode import Prediction
 from mitosam.inference.section_masks import SectionMasks
 from mitosam.inference.tiles import Encode, EncodedTile, check_image, encode_tile
-from mitosam.models.sam import Outputs, Sam
+from mitosam.models.promptable import Outputs, Promptable
 from mitosam.prompts import Prompts
 
 
@@ -44,7 +44,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: Sam,
+        model: Promptable,
         *,
         tile_px: int | None = None,
         encode: Encode | None = None,

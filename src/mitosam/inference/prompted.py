@@ -30,7 +30,7 @@ from mitosam.inference.tiles import (
     choose_windows,
     encode_tile,
 )
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 
@@ -91,7 +91,7 @@ class _Answer:
 
 
 def segment_candidates(
-    model: Sam,
+    model: Promptable,
     section: UInt8[np.ndarray, "height width *rgb"],
     candidates: Candidates,
     settings: PromptedSettings,
@@ -196,7 +196,7 @@ def _prompts_of(listed: Sequence[_Candidate], settings: PromptedSettings) -> Pro
 
 @torch.inference_mode()
 def _ask(
-    model: Sam, tile: EncodedTile, listed: Sequence[_Candidate], settings: PromptedSettings
+    model: Promptable, tile: EncodedTile, listed: Sequence[_Candidate], settings: PromptedSettings
 ) -> list[_Answer]:
     """The decoder's answers to the candidates of one tile."""
     rows, columns = seen_part(tile.shape_yx, tile.frame.tile_px, model.low_res_px)

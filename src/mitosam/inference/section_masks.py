@@ -24,7 +24,7 @@ from mitosam.inference.tiles import (
     encode_tile,
     prompt_extents,
 )
-from mitosam.models.sam import Outputs, Sam
+from mitosam.models.promptable import Outputs, Promptable
 from mitosam.prompts import Prompts
 
 
@@ -52,7 +52,7 @@ class SectionMasks:
     all prompts of one call.
     """
 
-    model: Sam
+    model: Promptable
     shape_yx: tuple[int, int]
     tile_px: int
     tile: Callable[[Window], EncodedTile]
@@ -133,7 +133,7 @@ class SectionMasks:
 
 
 def predict_section(
-    model: Sam,
+    model: Promptable,
     section: UInt8[np.ndarray, "height width *rgb"],
     prompts: Prompts,
     *,

@@ -16,7 +16,7 @@ from mitosam.errors import InputError
 from mitosam.geometry import ModelFrame, Window, window_holding
 from mitosam.inference.decode import lay_out
 from mitosam.io.grey import to_grey
-from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.promptable import Promptable
 from mitosam.prompts import PADDING_LABEL, Prompts
 
 # The embedding of one tile, from its pixels and its place; EmbeddingCache.one is such a function.
@@ -39,7 +39,7 @@ class EncodedTile:
 
 
 def encode_tile(
-    model: Sam,
+    model: Promptable,
     section: UInt8[np.ndarray, "height width"],
     window: Window,
     encode: Encode | None,
@@ -48,7 +48,7 @@ def encode_tile(
     pixels = section[window.y : window.y + window.height, window.x : window.x + window.width]
     frame = ModelFrame((window.y, window.x), window.height, model.input_px)
     if encode is None:
-        embedding = model.encode(prepare_tile(pixels, frame))[0]
+        embedding = model.encode(model.prepare(pixels, frame))[0]
     else:
         embedding = torch.as_tensor(encode(pixels, frame))
     return EncodedTile(

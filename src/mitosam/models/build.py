@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers.models.sam.modeling_sam import (
 
 from mitosam.models.decoder import build_decoder
 from mitosam.models.sam import Sam
+from mitosam.models.tiny_folder import read_tiny_config
 from mitosam.models.tinyvit import TinyViT, TinyViTConfig
 from mitosam.models.vit import use_sliced_attention
 
@@ -40,17 +42,27 @@ def build_tiny(encoder: TinyViTConfig | None = None, config: SamConfig | None = 
 def build_sam(config: SamConfig) -> Sam:
     """SAM with its own ViT encoder; its weights stand on the meta device until loaded."""
     with torch.device("meta"):
-        vision = SamVisionConfig(**_copied(config.vision_config))
+        vision = SamVisionConfig(**copied(config.vision_config))
         vision._attn_implementation = "sdpa"
         encoder = SamVisionEncoder(vision)
         use_sliced_attention(encoder)
         return _assemble("sam", config.to_dict(), encoder, config)
 
 
+def tiny_of(config: Mapping[str, Any]) -> Sam:
+    """The TinyViT SAM that a folder's config.json describes."""
+    return build_tiny(*read_tiny_config(config))
+
+
+def sam_of(config: Mapping[str, Any]) -> Sam:
+    """The SAM that a folder's config.json describes."""
+    return build_sam(SamConfig.from_dict(dict(config)))
+
+
 def _assemble(
     architecture: str, saved: dict[str, Any], encoder: nn.Module, config: SamConfig
 ) -> Sam:
-    decoder = SamMaskDecoderConfig(**_copied(config.mask_decoder_config))
+    decoder = SamMaskDecoderConfig(**copied(config.mask_decoder_config))
     return Sam(
         architecture=architecture,
         config=saved,
@@ -61,7 +73,7 @@ def _assemble(
     )
 
 
-def _copied(config: dict[str, Any] | PreTrainedConfig | None) -> dict[str, Any]:
+def copied(config: dict[str, Any] | PreTrainedConfig | None) -> dict[str, Any]:
     """One part's settings, copied so that building changes nothing of the caller's."""
     assert isinstance(config, PreTrainedConfig), "SamConfig turns its parts into configurations"
     return config.to_dict()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mitosam.errors import ModelError
+from mitosam.models.promptable import POSITION_TWICE
 
 Array = TypeVar("Array")
 
@@ -53,10 +54,6 @@ _VIT_ENCODER = [
 ]
 _TINY_ENCODER = [("image_encoder", "vision_encoder")]
 _POSITION = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
-POSITION_TWICE = (
-    "shared_image_embedding.positional_embedding",
-    "prompt_encoder.shared_embedding.positional_embedding",
-)
 
 
 def transformers_names(original: Mapping[str, Array]) -> dict[str, Array]:

@@ -6,17 +6,18 @@ attention, differ, and all masks can be had at once. docs/speed.md has the measu
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface
-from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
+from transformers import AttentionInterface, PreTrainedConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 _ATTENTION = "mitosam_few_keys"
+Decoder = TypeVar("Decoder", bound=nn.Module)
 
 
 class MaskDecoder(SamMaskDecoder):
@@ -76,13 +77,15 @@ class MaskDecoder(SamMaskDecoder):
         return masks, self.iou_prediction_head(tokens[:, :, 0])
 
 
-def build_decoder(config: SamMaskDecoderConfig) -> MaskDecoder:
-    """A mask decoder with weights not yet loaded."""
+def build_decoder(
+    config: PreTrainedConfig, of_class: Callable[[Any], Decoder] = MaskDecoder
+) -> Decoder:
+    """A mask decoder of SAM, or of a family that kept its transformer, weights not yet loaded."""
     AttentionInterface.register(_ATTENTION, attend)
     config._attn_implementation = _ATTENTION
-    decoder = MaskDecoder(config)
-    decoder.transformer.register_forward_pre_hook(_lay_out, with_kwargs=True)
-    decoder.activation.register_forward_hook(_lay_out_gradient)
+    decoder = of_class(config)
+    decoder.get_submodule("transformer").register_forward_pre_hook(_lay_out, with_kwargs=True)
+    decoder.get_submodule("activation").register_forward_hook(_lay_out_gradient)
     return decoder
 
 

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
-from transformers import SamConfig
 
-from mitosam.errors import OutputExistsError, StorageError
+from mitosam.errors import ModelError, OutputExistsError, StorageError
 from mitosam.models.checkpoints import (
-    POSITION_TWICE,
     original_names,
     unfold_batch_norm,
     with_classifier,
 )
+from mitosam.models.promptable import Promptable
 from mitosam.models.sam import Sam
-from mitosam.models.tiny_folder import TINY_MODEL_TYPE
 from mitosam.storage import atomic_folder, atomic_path
 
 
-def export_huggingface(model: Sam, folder: Path) -> None:
+def export_huggingface(model: Promptable, folder: Path) -> None:
     """Write `model` as a folder of config.json, model.safetensors and README.md.
 
-    A SAM with a ViT encoder loads with `transformers.SamModel.from_pretrained(folder)`. One with a
-    TinyViT encoder, which transformers does not have, loads with `mitosam.load_model(folder)`.
+    It loads with `mitosam.load_model(folder)` and, but for a TinyViT encoder, which transformers
+    does not have, with `from_pretrained(folder)` of the class that its README.md names.
 
     Raises
     ------
@@ -36,13 +32,8 @@ def export_huggingface(model: Sam, folder: Path) -> None:
         The folder holds something already.
     """
     with atomic_folder(folder) as temporary:
-        if model.architecture == "sam":
-            config = _transformers_config(model)
-        else:
-            config = {"model_type": TINY_MODEL_TYPE, **model.config}
-        weights = _weights(model)
-        # Tied to the other, and saved once as transformers does.
-        del weights[POSITION_TWICE[1]]
+        config = model.huggingface_config()
+        weights = model.huggingface_weights()
         try:
             save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:
@@ -52,13 +43,7 @@ def export_huggingface(model: Sam, folder: Path) -> None:
         (temporary / "README.md").write_text(_readme(model), encoding="utf-8")
 
 
-def _transformers_config(model: Sam) -> dict[str, Any]:
-    config = SamConfig.from_dict(model.config)
-    config.architectures = ["SamModel"]
-    return config.to_dict()
-
-
-def export_original(model: Sam, path: Path) -> None:
+def export_original(model: Promptable, path: Path) -> None:
     """Write `model` as a state dict that segment-anything's, or MobileSAM's, code loads.
 
     The file holds tensors alone, so `torch.load(path, weights_only=True)` reads it. For a TinyViT
@@ -69,10 +54,17 @@ def export_original(model: Sam, path: Path) -> None:
     ------
     OutputExistsError
         The file exists already.
+    ModelError
+        The model is of a family whose original format is not written here.
     """
+    if not isinstance(model, Sam):
+        raise ModelError(
+            f"{model.name} is a {model.architecture}, for which there is no original format here; "
+            "export a Hugging Face folder instead"
+        )
     if path.exists():
         raise OutputExistsError(f"{path} exists already; remove it or choose another name")
-    weights = original_names(_weights(model))
+    weights = original_names(model.huggingface_weights())
     if model.architecture == "vit_t":
         weights = with_classifier(unfold_batch_norm(weights))
     with atomic_path(path) as temporary:
@@ -85,18 +77,10 @@ def export_original(model: Sam, path: Path) -> None:
             ) from error
 
 
-def _weights(model: Sam) -> dict[str, Tensor]:
-    """All weights on the CPU, each with memory of its own."""
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }
-
-
-def _readme(model: Sam) -> str:
-    if model.architecture == "sam":
-        return _README.format(name=model.name, how=_HOW_SAM)
-    return _README.format(name=model.name, how=_HOW_TINY)
+def _readme(model: Promptable) -> str:
+    loads_it = model.huggingface_config().get("architectures")
+    how = _HOW_THERE.format(class_name=loads_it[0]) if loads_it else _HOW_TINY
+    return _README.format(name=model.name, how=how)
 
 
 _README = """# A Segment Anything Model exported by mitosam
@@ -108,10 +92,10 @@ Base model: {name}
 Images go in as for every SAM: 8-bit grey values as RGB, the longest side scaled to the model's
 input.
 """
-_HOW_SAM = """Load it with transformers:
+_HOW_THERE = """Load it with transformers:
 
-    from transformers import SamModel
-    model = SamModel.from_pretrained("THIS FOLDER")"""
+    from transformers import {class_name}
+    model = {class_name}.from_pretrained("THIS FOLDER")"""
 _HOW_TINY = """**transformers cannot load this folder**: its encoder is TinyViT (MobileSAM's), which
 transformers does not have. Load it with mitosam:
 

@@ -13,10 +13,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.models.sam.modeling_sam import SamPromptEncoder
 
 from mitosam.errors import SettingsError
+from mitosam.models.decoder import MaskDecoder
 from mitosam.models.head import Head
-from mitosam.models.sam import PIXEL_MEAN, PIXEL_STD, ModelPrompts, Sam
+from mitosam.models.pixels import PIXEL_MEAN, PIXEL_STD
+from mitosam.models.promptable import ModelPrompts, Promptable
 
 OPSET = 17
 """Of 2022: onnxruntime 1.12, and what builds on it, read it."""
@@ -37,7 +40,7 @@ def require_packages(to: str, names: Sequence[str]) -> None:
 class EncoderGraph(nn.Module):
     """Grey values in, normalisation included, and the image embedding out."""
 
-    def __init__(self, model: Sam) -> None:
+    def __init__(self, model: Promptable) -> None:
         super().__init__()
         self.vision_encoder = model.vision_encoder
         self.mean: Tensor
@@ -60,8 +63,10 @@ class DecoderGraph(nn.Module):
     fills a shorter prompt up. The P prompts are decoded at once, each as if it were alone.
     """
 
-    def __init__(self, model: Sam) -> None:
+    def __init__(self, model: Promptable) -> None:
         super().__init__()
+        assert isinstance(model.prompt_encoder, SamPromptEncoder), "only SAM's own is exported"
+        assert isinstance(model.mask_decoder, MaskDecoder)
         self.prompt_encoder = model.prompt_encoder
         self.mask_decoder = model.mask_decoder
         self.input_px = model.input_px
@@ -105,7 +110,7 @@ class DecoderGraph(nn.Module):
         return has_mask * prompts.mask_embed(mask) + (1 - has_mask) * absent
 
 
-def _position_of_image(model: Sam) -> Float[Tensor, "1 C h w"]:
+def _position_of_image(model: Promptable) -> Float[Tensor, "1 C h w"]:
     _, height, width = model.embedding_shape
     ys, xs = ((torch.arange(side) + 0.5) / side for side in (height, width))
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
@@ -117,7 +122,7 @@ def _position_of_image(model: Sam) -> Float[Tensor, "1 C h w"]:
 class TileEncoder(nn.Module):
     """A grey tile in 0 to 255 at its own pixels in, and its embedding out."""
 
-    def __init__(self, model: Sam, tile_px: int) -> None:
+    def __init__(self, model: Promptable, tile_px: int) -> None:
         super().__init__()
         self.encoder = EncoderGraph(model)
         self.resampling: Tensor
@@ -156,7 +161,7 @@ class AutomaticGraph(nn.Module):
     """
 
     def __init__(
-        self, model: Sam, head: Head, tile_px: int, flips: Sequence[tuple[int, ...]]
+        self, model: Promptable, head: Head, tile_px: int, flips: Sequence[tuple[int, ...]]
     ) -> None:
         super().__init__()
         self.head = head
@@ -191,7 +196,7 @@ def _flipped(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
 class PromptedGraph(nn.Module):
     """The encoder and the decoder: a section's tile and boxes in, a mask for each box out."""
 
-    def __init__(self, model: Sam, tile_px: int) -> None:
+    def __init__(self, model: Promptable, tile_px: int) -> None:
         super().__init__()
         self.encoder = TileEncoder(model, tile_px)
         self.decoder = DecoderGraph(model)
@@ -261,7 +266,7 @@ def gather_weights(graph: Path, path: Path) -> None:
 
 
 def decoder_inputs(
-    model: Sam, embedding: Float[Tensor, "1 C h w"], prompts: ModelPrompts
+    model: Promptable, embedding: Float[Tensor, "1 C h w"], prompts: ModelPrompts
 ) -> dict[str, Tensor]:
     """P prompts on one image as `DecoderGraph` takes them."""
     coords, labels = [], []

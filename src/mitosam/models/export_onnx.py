@@ -18,7 +18,8 @@ from mitosam.models.export_graphs import (
     require_packages,
     write_onnx,
 )
-from mitosam.models.sam import PIXEL_MEAN, PIXEL_STD, ModelPrompts, Sam
+from mitosam.models.pixels import PIXEL_MEAN, PIXEL_STD
+from mitosam.models.promptable import ModelPrompts, Promptable
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_folder
 
@@ -30,7 +31,7 @@ TOLERANCE = 1e-3
 
 
 def export_onnx(
-    model: Sam, folder: Path, *, tile_px: int = 512, progress: Progress = SILENT
+    model: Promptable, folder: Path, *, tile_px: int = 512, progress: Progress = SILENT
 ) -> None:
     """Write `model` as encoder.onnx, decoder.onnx and a README.md that shows how to run them.
 
@@ -62,7 +63,7 @@ def export_onnx(
         (temporary / "README.md").write_text(readme, encoding="utf-8")
 
 
-def _write_encoder(model: Sam, folder: Path) -> None:
+def _write_encoder(model: Promptable, folder: Path) -> None:
     side = model.input_px
     write_onnx(
         EncoderGraph(model),
@@ -72,7 +73,7 @@ def _write_encoder(model: Sam, folder: Path) -> None:
     )
 
 
-def _write_decoder(model: Sam, folder: Path) -> None:
+def _write_decoder(model: Promptable, folder: Path) -> None:
     # Two of everything: what has length 1 in the example would be taken for a constant.
     prompts = ModelPrompts(points=torch.zeros(1, 2, 2, 2), labels=torch.ones(1, 2, 2))
     write_onnx(
@@ -88,7 +89,7 @@ def _write_decoder(model: Sam, folder: Path) -> None:
     )
 
 
-def check_onnx(model: Sam, folder: Path) -> None:
+def check_onnx(model: Promptable, folder: Path) -> None:
     """Raise ModelError unless both files give the model's embedding, masks and predicted IoU."""
     import onnxruntime
 
@@ -127,7 +128,7 @@ def _example_image(input_px: int) -> Float[Tensor, "1 3 S S"]:
     return image.expand(-1, 3, -1, -1).contiguous()
 
 
-def example_prompts(model: Sam) -> list[ModelPrompts]:
+def example_prompts(model: Promptable) -> list[ModelPrompts]:
     """Prompts of every kind in the model's frame: points, boxes, both, a mask, several at once."""
     generator = torch.Generator().manual_seed(1)
 

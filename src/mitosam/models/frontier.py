@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.models.tinyvit import TinyViT
 
 EMBEDDING = "embedding"
@@ -40,7 +40,7 @@ class Frontier:
     taken for others.
     """
 
-    def __init__(self, sam: Sam, trained: Collection[str]) -> None:
+    def __init__(self, sam: Promptable, trained: Collection[str]) -> None:
         self._sam = sam
         steps = _steps(sam)
         is_trained = [any(name.startswith(step.prefixes) for name in trained) for step in steps]
@@ -60,7 +60,7 @@ class Frontier:
 
     @torch.inference_mode()
     def front(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B ..."]:
-        """Features, in fp32, of inputs made by `prepare_tile`."""
+        """Features, in fp32, of inputs made by `prepare`."""
         return self._run(self._front, images)
 
     def rest(self, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B C h w"]:
@@ -75,12 +75,12 @@ class Frontier:
         return features.float()
 
 
-def blocks_of(sam: Sam) -> list[str]:
+def blocks_of(sam: Promptable) -> list[str]:
     """Names of the encoder's blocks, first to last; none of an encoder that is known whole."""
     return [step.prefixes[0].removesuffix(".") for step in _steps(sam) if step.is_block]
 
 
-def _steps(sam: Sam) -> list[Step]:
+def _steps(sam: Promptable) -> list[Step]:
     encoder = sam.vision_encoder
     if isinstance(encoder, TinyViT):
         return [

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mitosam.models.sam import Precision
+from mitosam.models.promptable import Precision
 
 STRIDE_PX = 16
 """Sides of what the network sees are multiples of this."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from torch import Tensor
-from transformers import SamConfig
 
 from mitosam.errors import ModelError
 from mitosam.models.build import build_sam, build_tiny
 from mitosam.models.checkpoints import (
-    POSITION_TWICE,
     fold_batch_norm,
     is_original,
     is_tiny_vit,
@@ -22,24 +20,27 @@ from mitosam.models.checkpoints import (
     without_classifier,
     without_wrappers,
 )
+from mitosam.models.families import build_family
 from mitosam.models.hub import find_in_hub, is_hub_name, not_found
-from mitosam.models.sam import Sam, hash_weights
+from mitosam.models.promptable import POSITION_TWICE, Promptable, hash_weights
+from mitosam.models.sam import Sam
 from mitosam.models.shapes import sam_config_of, tiny_configs_of
-from mitosam.models.tiny_folder import TINY_MODEL_TYPE, read_tiny_config
 from mitosam.models.tuned import TUNED_KEY
 from mitosam.models.weight_files import read_folder_weights, read_json, read_metadata, read_weights
 
+Model = TypeVar("Model", bound=Promptable)
 EMBEDDED = "vit_t"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "vit_t.safetensors"
 
 
-def load_model(name_or_path: str | Path = EMBEDDED, *, allow_download: bool = False) -> Sam:
+def load_model(name_or_path: str | Path = EMBEDDED, *, allow_download: bool = False) -> Promptable:
     """A model ready to encode and decode, in evaluation mode, with nothing trainable.
 
-    `name_or_path` is "vit_t" (embedded), a Hugging Face folder of a SAM, a hub name such as
-    facebook/sam-vit-base, or a checkpoint file: segment-anything's `.pth` of ViT-B, L or H,
-    MobileSAM's `.pt`, a checkpoint of micro-sam's training or what it exported, or such weights as
-    `.safetensors`. Nothing is unpickled, and nothing is fetched unless `allow_download`.
+    `name_or_path` is "vit_t" (embedded), a Hugging Face folder of any family (docs/models.md), a
+    hub name such as facebook/sam-vit-base, or a checkpoint file: segment-anything's `.pth` of
+    ViT-B, L or H, MobileSAM's `.pt`, a checkpoint of micro-sam's training or what it exported, or
+    such weights as `.safetensors`. Nothing is unpickled, and nothing is fetched unless
+    `allow_download`.
 
     Raises
     ------
@@ -60,32 +61,21 @@ def load_model(name_or_path: str | Path = EMBEDDED, *, allow_download: bool = Fa
     raise not_found(name)
 
 
-def _load_folder(folder: Path, name: str) -> Sam:
-    config = read_json(folder / "config.json")
-    model = _build(config, folder)
-    weights = read_folder_weights(folder)
+def _load_folder(folder: Path, name: str) -> Promptable:
+    model = build_family(read_json(folder / "config.json"), str(folder))
+    weights = model.own_names(read_folder_weights(folder))
     # Tied weights are saved once.
     given = next((weights[twin] for twin in POSITION_TWICE if twin in weights), None)
     if given is not None:
-        weights |= dict.fromkeys(POSITION_TWICE, given)
+        weights = dict.fromkeys(POSITION_TWICE, given) | weights
     return _with_weights(model, weights, name)
-
-
-def _build(config: Mapping[str, Any], folder: Path) -> Sam:
-    kind = config.get("model_type")
-    if kind == "sam":
-        return build_sam(SamConfig.from_dict(dict(config)))
-    if kind == TINY_MODEL_TYPE:
-        return build_tiny(*read_tiny_config(config, str(folder)))
-    raise ModelError(
-        f"{folder} must hold a model of type sam or {TINY_MODEL_TYPE}, its config.json says {kind}"
-    )
 
 
 def _load_file(path: Path) -> Sam:
     if path.suffix == ".safetensors":
         _refuse_tuned(path)
     found = read_weights(path)
+    _refuse_kin(found, path)
     try:
         found = without_wrappers(found)
         weights = without_classifier(found if is_original(found) else original_names(found))
@@ -103,6 +93,19 @@ def _build_by_shapes(weights: Mapping[str, Tensor]) -> Sam:
     return build_sam(sam_config_of(weights))
 
 
+def _refuse_kin(names: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError if the weights are of a family that a file alone does not describe."""
+    if any(mark in name for name in names for mark in _KIN):
+        raise ModelError(
+            f"{path} holds a SAM-HQ, SAM 2, EdgeTAM or SAM 3, and does not say of which shape; "
+            "give the folder of its Hugging Face form, with config.json beside the weights"
+        )
+
+
+# Of SAM-HQ, and of SAM 2's heirs; each under Hugging Face's and under its own names.
+_KIN = (".hq_token", ".hf_token", "vision_encoder.backbone.", "image_encoder.trunk.")
+
+
 def _refuse_tuned(path: Path) -> None:
     if TUNED_KEY in read_metadata(path):
         raise ModelError(
@@ -111,7 +114,7 @@ def _refuse_tuned(path: Path) -> None:
         )
 
 
-def _with_weights(model: Sam, weights: dict[str, Tensor], name: str) -> Sam:
+def _with_weights(model: Model, weights: dict[str, Tensor], name: str) -> Model:
     require_all_weights(model.state_dict(), weights, name)
     model.load_state_dict(weights, assign=True)
     model.name, model.weights_hash = name, hash_weights(model.state_dict().items())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mitosam.errors import ModelError, SettingsError
 from mitosam.models.frontier import blocks_of
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 
 Target = Literal["encoder", "mask_decoder"]
 _MODULES: dict[Target, str] = {"encoder": "vision_encoder", "mask_decoder": "mask_decoder"}
@@ -43,7 +43,7 @@ class LoraSettings(BaseModel):
     """Adapt only so many of the encoder's last blocks; what comes before is cached. 0 for all."""
 
 
-def lora_layers(sam: Sam, settings: LoraSettings) -> list[str]:
+def lora_layers(sam: Promptable, settings: LoraSettings) -> list[str]:
     """Names of the linear layers that get adapters.
 
     Raises
@@ -73,7 +73,7 @@ def lora_layers(sam: Sam, settings: LoraSettings) -> list[str]:
     return found
 
 
-def add_lora(sam: Sam, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn.Parameter]:
+def add_lora(sam: Promptable, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn.Parameter]:
     """Put adapters into `sam`, which computes as before until they are trained; their weights.
 
     They are named by the layer they adapt, `LAYER.lora_A` and `LAYER.lora_B`.
@@ -95,7 +95,7 @@ def add_lora(sam: Sam, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn
     }
 
 
-def merge_lora(sam: Sam) -> None:
+def merge_lora(sam: Promptable) -> None:
     """Add the adapters to the weights beside them and take them out again."""
     from peft.tuners.lora.layer import LoraLayer
 
@@ -106,7 +106,7 @@ def merge_lora(sam: Sam) -> None:
         setattr(sam.get_submodule(parent), last, layer.get_base_layer())
 
 
-def apply_lora(sam: Sam, settings: LoraSettings, weights: Mapping[str, Tensor]) -> None:
+def apply_lora(sam: Promptable, settings: LoraSettings, weights: Mapping[str, Tensor]) -> None:
     """Put trained adapters into `sam` and merge them.
 
     Raises

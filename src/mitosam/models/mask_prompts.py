@@ -5,11 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from mitosam.models.sam import DecodedMasks, ModelPrompts, Outputs, Sam
+from mitosam.models.promptable import DecodedMasks, ModelPrompts, Outputs, Promptable
 
 
 def decode_each(
-    model: Sam,
+    model: Promptable,
     embedding: Float[Tensor, "1 C h w"],
     prompts: ModelPrompts,
     outputs: Outputs = "single",

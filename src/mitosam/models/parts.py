@@ -10,7 +10,7 @@ from torch import nn
 from mitosam.errors import SettingsError
 from mitosam.models.frontier import blocks_of
 from mitosam.models.lora import LoraSettings, lora_layers
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 
 Part = Literal["auto", "mask_decoder", "prompt_encoder", "neck", "late_blocks", "encoder", "lora"]
 PRESETS: dict[str, tuple[Part, ...]] = {
@@ -64,7 +64,7 @@ def check_parts(parts: Sequence[Part], lora: LoraSettings) -> None:
 
 
 def resolve_parts(
-    sam: Sam, parts: Sequence[Part], late_blocks: int
+    sam: Promptable, parts: Sequence[Part], late_blocks: int
 ) -> tuple[tuple[Part, ...], int]:
     """What "auto" stands for, and of how many late blocks: preset late, if this model has them."""
     if tuple(parts) != AUTO:
@@ -77,7 +77,7 @@ def resolve_parts(
 
 
 def trained_names(
-    sam: Sam, parts: Sequence[Part], *, late_blocks: int, lora: LoraSettings
+    sam: Promptable, parts: Sequence[Part], *, late_blocks: int, lora: LoraSettings
 ) -> tuple[str, ...]:
     """Names, in `sam.named_parameters()`, of what the parts hold; of LoRA, of what it adapts.
 
@@ -102,13 +102,13 @@ def trained_names(
     return tuple(name for name in names if name.startswith(tuple(prefixes)))
 
 
-def _neck_prefix(sam: Sam) -> str:
+def _neck_prefix(sam: Promptable) -> str:
     if not isinstance(getattr(sam.vision_encoder, "neck", None), nn.Module):
         raise SettingsError(f"{sam.name} has no neck to train; use training.parts=decoder or full")
     return "vision_encoder.neck."
 
 
-def _late_blocks(sam: Sam, count: int) -> list[str]:
+def _late_blocks(sam: Promptable, count: int) -> list[str]:
     blocks = blocks_of(sam)
     if not blocks:
         raise SettingsError(

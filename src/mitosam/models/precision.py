@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from mitosam.models.sam import Precision
+from mitosam.models.promptable import Precision
 
 logger = logging.getLogger(__name__)
 

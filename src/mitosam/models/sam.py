@@ -1,245 +1,42 @@
-"""A promptable model: encode an image once, decode its embedding under any prompts."""
+"""The Segment Anything Model, whichever encoder it has."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers.models.sam.modeling_sam import SamPositionalEmbedding, SamPromptEncoder
+from jaxtyping import Float
+from torch import Tensor
+from transformers import SamConfig
 
-from mitosam.geometry import ModelFrame
 from mitosam.models.decoder import MaskDecoder
-from mitosam.prompts import Prompts
-
-Precision = Literal["fp32", "bf16"]
-Outputs = Literal["single", "multi", "all"]
-"""One mask, SAM's three candidates, or the one and after it the three; all cost the same."""
-# SAM's own, in grey values of 0 to 255.
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
+from mitosam.models.promptable import POSITION_TWICE, Promptable
+from mitosam.models.tiny_folder import TINY_MODEL_TYPE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPrompts:
-    """P prompts for each of B images, in the model's XY frame of 0 to `input_px`."""
+class Sam(Promptable):
+    """SAM with a ViT ("sam") or a TinyViT ("vit_t"), as its `architecture` says."""
 
-    boxes: Float[Tensor, "B P 4"] | None = None
-    points: Float[Tensor, "B P N 2"] | None = None
-    labels: Int[Tensor, "B P N"] | None = None
-    masks: Float[Tensor, "B PorOne m m"] | None = None
-
-    @classmethod
-    def from_section(
-        cls,
-        prompts: Prompts,
-        frame: ModelFrame,
-        low_res_mask: Float[np.ndarray, "1 m m"] | None = None,
-    ) -> ModelPrompts:
-        """One image's prompts, moved from the frame of its section.
-
-        `low_res_mask` is in the model's frame already and goes with all of them.
-        """
-
-        def moved(coordinates: np.ndarray | None) -> Tensor | None:
-            if coordinates is None:
-                return None
-            return torch.from_numpy(frame.to_model_xy(coordinates)).float()[None]
-
-        labels = prompts.point_labels
-        return cls(
-            boxes=moved(prompts.boxes_xyxy),
-            points=moved(prompts.points_xy),
-            labels=None if labels is None else torch.from_numpy(labels).long()[None],
-            masks=None if low_res_mask is None else torch.from_numpy(low_res_mask)[None],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedMasks:
-    """What the mask decoder says to P prompts on each of B images.
-
-    `low_res_logits` cover the model's whole square input at a quarter of its side; above 0 is
-    object. `iou_predictions` are the model's own guess of each mask's IoU. M is 1, 3 or 4, as
-    `Outputs` says.
-    """
-
-    low_res_logits: Float[Tensor, "B P M m m"]
-    iou_predictions: Float[Tensor, "B P M"]
-
-
-class Sam(nn.Module):
-    """SAM's three parts under transformers' names, whichever encoder it has.
-
-    `architecture` is "vit_t" or "sam"; `config` is what is needed to build it again; `name` is
-    what the user called it. `weights_hash` says which weights were loaded and is the base model's
-    identity: training, or applying a tuned part, does not change it. `encoder_hash` is the identity
-    of what makes embeddings: the same, until the encoder is trained. `adapters_hash` names the
-    low-rank adapters that were merged into the weights, which must not happen twice.
-    """
-
-    def __init__(
-        self,
-        *,
-        architecture: str,
-        config: dict[str, Any],
-        vision_encoder: nn.Module,
-        shared_image_embedding: SamPositionalEmbedding,
-        prompt_encoder: SamPromptEncoder,
-        mask_decoder: MaskDecoder,
-    ) -> None:
-        super().__init__()
-        self.architecture = architecture
-        self.config = config
-        self.vision_encoder = vision_encoder
-        self.shared_image_embedding = shared_image_embedding
-        self.prompt_encoder = prompt_encoder
-        self.mask_decoder = mask_decoder
-        self.precision: Precision = "fp32"
-        self.name = architecture
-        self.weights_hash = ""
-        self.encoder_hash = ""
-        self.adapters_hash = ""
-        self._image_position: Tensor | None = None
-
-    @property
-    def input_px(self) -> int:
-        """The side of the square input in pixels."""
-        return int(self.prompt_encoder.input_image_size)
-
-    @property
-    def embedding_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image embedding."""
-        height, width = self.prompt_encoder.image_embedding_size
-        return int(self.prompt_encoder.hidden_size), int(height), int(width)
-
-    @property
-    def low_res_px(self) -> int:
-        """The side of the low-res logits."""
-        return 4 * self.embedding_shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @torch.inference_mode()
-    def encode(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
-        """Image embeddings, in fp32, of inputs made by `prepare_tile`."""
-        return self.embed(images)
-
-    def embed(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
-        """The same, and gradients flow where parameters ask for them."""
-        with self.autocast():
-            embedding = self.vision_encoder(images.to(self.device))
-        if not isinstance(embedding, Tensor):
-            embedding = embedding.last_hidden_state
-        return embedding.float()
-
-    def decode(
+    def _every_mask(
         self,
         embeddings: Float[Tensor, "B C h w"],
-        prompts: ModelPrompts,
-        *,
-        multimask_output: bool = False,
-    ) -> DecodedMasks:
-        """Masks in fp32 for every prompt; gradients flow where parameters ask for them."""
-        return self.decode_outputs(embeddings, prompts, "multi" if multimask_output else "single")
+        sparse: Float[Tensor, "B P n C"],
+        dense: Float[Tensor, "B C h w"],
+    ) -> tuple[Float[Tensor, "B P 4 m m"], Float[Tensor, "B P 4"]]:
+        decoder = self.mask_decoder
+        assert isinstance(decoder, MaskDecoder), "SAM is built with the decoder of this house"
+        # One position for all images: the decoder's layout broadcasts it (see decoder.py).
+        return decoder.every_mask(embeddings, self._position_of_image(), sparse, dense)
 
-    def decode_outputs(
-        self, embeddings: Float[Tensor, "B C h w"], prompts: ModelPrompts, outputs: Outputs
-    ) -> DecodedMasks:
-        """The same, of the masks that `outputs` names; each is what it would be without the others.
+    def huggingface_weights(self) -> dict[str, Tensor]:
+        """All weights on the CPU, without those that transformers ties to others."""
+        weights = super().huggingface_weights()
+        del weights[POSITION_TWICE[1]]
+        return weights
 
-        Embeddings may be in half precision, as a cache keeps them.
-        """
-        sparse, dense = self._encode_prompts(prompts, len(embeddings))
-        with self.autocast():
-            logits, iou_predictions = self.mask_decoder.every_mask(
-                embeddings.to(self.device, torch.float32),
-                # One for all images: the decoder's layout broadcasts it (see decoder.py).
-                self._position_of_image(),
-                sparse,
-                dense,
-            )
-        chosen = _CHOSEN[outputs]
-        return DecodedMasks(
-            low_res_logits=logits[:, :, chosen].float(),
-            iou_predictions=iou_predictions[:, :, chosen].float(),
-        )
-
-    def _encode_prompts(self, prompts: ModelPrompts, num_images: int) -> tuple[Tensor, Tensor]:
-        device = self.device
-        sparse, dense = self.prompt_encoder(
-            input_points=_to(prompts.points, device),
-            input_labels=_to(prompts.labels, device),
-            input_boxes=_to(prompts.boxes, device),
-            input_masks=_to(prompts.masks, device),
-        )
-        return sparse, dense.expand(num_images, -1, -1, -1)
-
-    def _position_of_image(self) -> Float[Tensor, "1 C h w"]:
-        """The position embedding of the image grid, which is frozen and so computed once."""
-        if self._image_position is None or self._image_position.device != self.device:
-            _, height, width = self.embedding_shape
-            ys = (torch.arange(height, device=self.device) + 0.5) / height
-            xs = (torch.arange(width, device=self.device) + 0.5) / width
-            grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
-            with torch.no_grad():
-                position = self.shared_image_embedding(grid)
-            laid_out = position.permute(2, 0, 1)[None]
-            self._image_position = laid_out.contiguous(memory_format=torch.channels_last)
-        return self._image_position
-
-    def autocast(self) -> torch.autocast:
-        """The context in which the model computes in its precision."""
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        )
-
-
-_CHOSEN: dict[Outputs, slice] = {"single": slice(0, 1), "multi": slice(1, 4), "all": slice(0, 4)}
-
-
-def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)
-
-
-def prepare_tile(tile: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[Tensor, "1 3 S S"]:
-    """The model's input for one grey tile: scaled bilinearly, normalised, padded with zeros.
-
-    A tile smaller than `frame.tile_px` (at the edge of a section) fills the upper left corner.
-    """
-    height, width = (round(side * frame.scale) for side in tile.shape)
-    grey = torch.from_numpy(np.array(tile)).float()[None, None]
-    scaled = F.interpolate(
-        grey, (height, width), mode="bilinear", antialias=frame.scale < 1, align_corners=False
-    )
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    below, right = frame.input_px - height, frame.input_px - width
-    return F.pad((scaled - mean) / std, (0, right, 0, below))
-
-
-def upsample_logits(
-    low_res_logits: Float[Tensor, "... m m"], size_px: int
-) -> Float[Tensor, "... size size"]:
-    """Logits of a whole tile at its own pixels, by bilinear interpolation as in SAM."""
-    flat = low_res_logits.flatten(0, -3)[:, None]
-    scaled = F.interpolate(flat, (size_px, size_px), mode="bilinear", align_corners=False)
-    return scaled.view(*low_res_logits.shape[:-2], size_px, size_px)
-
-
-def hash_weights(named: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 over names, shapes and fp32 values, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(named, key=lambda item: item[0]):
-        values = tensor.detach().cpu().float().contiguous().numpy()
-        digest.update(f"{name}{values.shape}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+    def huggingface_config(self) -> dict[str, Any]:
+        """Transformers' own for a ViT; for a TinyViT, which it does not have, one of this house."""
+        if self.architecture != "sam":
+            return {"model_type": TINY_MODEL_TYPE, **self.config}
+        config = SamConfig.from_dict(self.config)
+        config.architectures = ["SamModel"]
+        return config.to_dict()

@@ -7,22 +7,15 @@ from typing import Any
 
 from transformers import SamConfig
 
-from mitosam.errors import ModelError
 from mitosam.models.tinyvit import TinyViTConfig
 
 TINY_MODEL_TYPE = "mitosam_vit_t"
 
 
-def read_tiny_config(config: Mapping[str, Any], where: str) -> tuple[TinyViTConfig, SamConfig]:
+def read_tiny_config(config: Mapping[str, Any]) -> tuple[TinyViTConfig, SamConfig]:
     """The encoder's shape and the rest's."""
-    try:
-        encoder: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in config["tiny_vit"].items()
-        }
-        return TinyViTConfig(**encoder), SamConfig.from_dict(dict(config["sam"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(
-            f"{where} has a config.json that does not fit its type {TINY_MODEL_TYPE} ({error}); "
-            "export the model again"
-        ) from error
+    encoder: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in config["tiny_vit"].items()
+    }
+    return TinyViTConfig(**encoder), SamConfig.from_dict(dict(config["sam"]))

@@ -13,7 +13,7 @@ from torch import Tensor
 from mitosam.errors import ModelError, SettingsError
 from mitosam.models.head import Head, HeadShape
 from mitosam.models.lora import ADAPTER_SUFFIXES, LoraSettings, apply_lora
-from mitosam.models.sam import Sam, hash_weights
+from mitosam.models.promptable import Promptable, hash_weights
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.storage import atomic_path
 
@@ -32,7 +32,7 @@ class TunedInfo(BaseModel):
     base_name: str
     """What the user called the base model, e.g. vit_t."""
     base_hash: str
-    """`Sam.weights_hash` of the base model; it applies to no other."""
+    """`weights_hash` of the base model; it applies to no other."""
     normalisation: dict[str, str]
     """How grey values were brought to 8 bits; inference does the same."""
     tile_px: int
@@ -57,7 +57,7 @@ class TunedInfo(BaseModel):
 
 def save_tuned(
     path: Path,
-    model: Sam,
+    model: Promptable,
     info: TunedInfo,
     parameter_names: Collection[str],
     adapters: Mapping[str, Tensor] | None = None,
@@ -138,7 +138,7 @@ def read_tuned_info(path: Path) -> TunedInfo:
         ) from error
 
 
-def load_tuned(path: Path, base: Sam) -> TunedInfo:
+def load_tuned(path: Path, base: Promptable) -> TunedInfo:
     """Put a tuned model's weights into `base`, which stays untouched if anything does not fit.
 
     Raises
@@ -173,12 +173,12 @@ def tuned_names(path: Path) -> set[str]:
     return {name for name in read_weights(path) if not name.startswith(HEAD_PREFIX)}
 
 
-def hash_encoder(model: Sam) -> str:
+def hash_encoder(model: Promptable) -> str:
     """The identity of an encoder that was trained."""
     return hash_weights(model.vision_encoder.state_dict().items())
 
 
-def _check(trained: dict[str, Tensor], base: Sam, path: Path) -> None:
+def _check(trained: dict[str, Tensor], base: Promptable, path: Path) -> None:
     weights = base.state_dict()
     for name, tensor in trained.items():
         if name not in weights or weights[name].shape != tensor.shape:
@@ -186,7 +186,7 @@ def _check(trained: dict[str, Tensor], base: Sam, path: Path) -> None:
 
 
 def _apply_adapters(
-    adapters: dict[str, Tensor], settings: LoraSettings, base: Sam, path: Path
+    adapters: dict[str, Tensor], settings: LoraSettings, base: Promptable, path: Path
 ) -> None:
     """Merge adapters, unless they are in `base` already."""
     identity = hash_weights(adapters.items())

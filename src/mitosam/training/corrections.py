@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mitosam.evaluation.clicks import Click, next_click
-from mitosam.models.sam import ModelPrompts
+from mitosam.models.promptable import ModelPrompts
 
 
 def corrected(

@@ -19,7 +19,7 @@ from mitosam.data.oracle import (
     patch_box,
 )
 from mitosam.geometry import ModelFrame, Window
-from mitosam.models.sam import ModelPrompts
+from mitosam.models.promptable import ModelPrompts
 from mitosam.prompts import Prompts
 from mitosam.training.jitter import random_points, shake_boxes
 from mitosam.training.settings import TrainingSettings

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mitosam.errors import InputError
 from mitosam.evaluation.metrics import Overlap
 from mitosam.models.head import FOREGROUND, HeadShape, as_stack, mixed_precision
-from mitosam.models.sam import Precision
+from mitosam.models.promptable import Precision
 from mitosam.progress import SILENT, Progress
 from mitosam.training.crops import Batch, CropSampler, SectionExample
 from mitosam.training.head_settings import HeadSettings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mitosam.models.frontier import Frontier
 from mitosam.models.lora import add_lora
 from mitosam.models.parts import Part, resolve_parts, trained_names
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.training.settings import TrainingSettings
 from mitosam.training.trained import TrainedParameters
 
@@ -23,7 +23,7 @@ class ChosenParts:
     """Of the trained parameters, those that are the model's own and no adapters."""
 
 
-def choose_parts(sam: Sam, settings: TrainingSettings, *, seed: int) -> ChosenParts:
+def choose_parts(sam: Promptable, settings: TrainingSettings, *, seed: int) -> ChosenParts:
     """What the settings name, with everything else frozen, and adapters put in if they say so.
 
     Raises

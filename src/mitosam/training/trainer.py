@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mitosam.errors import InputError
 from mitosam.evaluation.metrics import dice, iou
 from mitosam.models.mask_prompts import decode_each
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.progress import SILENT, Progress
 from mitosam.training.corrections import corrected, one_point
 from mitosam.training.examples import KINDS, PromptGroup, PromptKind, PromptSampler, TileExample
@@ -31,7 +31,7 @@ _ENCODER = "vision_encoder/"
 
 
 def train(
-    model: Sam,
+    model: Promptable,
     parts: ChosenParts,
     examples: Sequence[TileExample],
     validation: Sequence[TileExample],
@@ -65,7 +65,7 @@ class Trainer(TrainingLoop):
 
     def __init__(
         self,
-        model: Sam,
+        model: Promptable,
         parts: ChosenParts,
         examples: Sequence[TileExample],
         validation: Sequence[TileExample],

@@ -24,7 +24,7 @@ from mitosam.inference.prompted import Candidates, segment_candidates
 from mitosam.inference.section_embedding import embedding_windows, section_embedding
 from mitosam.inference.settings import PointGridSettings, PromptedSettings
 from mitosam.inference.tiles import Encode
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 
 Method = Literal["head", "prompted", "grid"]
 METHODS: tuple[Method, ...] = ("head", "prompted", "grid")
@@ -71,7 +71,7 @@ class AutomaticInfo(BaseModel):
 class Segmenter:
     """The models that automatic methods need, and how a tile's embedding is come by."""
 
-    sam: Sam
+    sam: Promptable
     tile_px: int
     encode: Encode
     head: PixelModel | None

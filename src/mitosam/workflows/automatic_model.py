@@ -21,7 +21,7 @@ from mitosam.inference.tiles import Encode
 from mitosam.io.volume import Volume
 from mitosam.models.head import Head
 from mitosam.models.load import EMBEDDED
-from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.promptable import Promptable
 from mitosam.models.shipped_head import MIN_AREA_PX, load_shipped_head
 from mitosam.models.tuned import load_head, read_tuned_info, update_info
 from mitosam.workflows.automatic import METHODS, AutomaticInfo, Segmenter
@@ -125,15 +125,15 @@ def save_info(run: Run, info: AutomaticInfo) -> None:
     )
 
 
-def pixel_model(head: Head, sam: Sam) -> PixelModel:
+def pixel_model(head: Head, sam: Promptable) -> PixelModel:
     """A head beside the SAM it belongs to."""
     return PixelModel(network=head.to(sam.device), shape=head.shape, precision=sam.precision)
 
 
-def encode_with(sam: Sam) -> Encode:
+def encode_with(sam: Promptable) -> Encode:
     """A tile's embedding, computed now."""
 
     def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[torch.Tensor, "C h w"]:
-        return sam.encode(prepare_tile(pixels, frame))[0]
+        return sam.encode(sam.prepare(pixels, frame))[0]
 
     return encode

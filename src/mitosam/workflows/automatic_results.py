@@ -21,7 +21,7 @@ from mitosam.evaluation.automatic import AutomaticScores, score_automatic
 from mitosam.inference.instances import InstanceSettings
 from mitosam.io.open import open_volume
 from mitosam.io.tables import plain, write_json, write_table
-from mitosam.models.sam import hash_weights
+from mitosam.models.promptable import hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import write_text
 from mitosam.workflows.automatic import Method, Segmenter

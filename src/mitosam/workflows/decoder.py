@@ -15,7 +15,7 @@ from mitosam.errors import InputError
 from mitosam.io.tables import write_csv
 from mitosam.models.frontier import Frontier
 from mitosam.models.lora import ADAPTER_SUFFIXES, lora_layers, merge_lora
-from mitosam.models.sam import Sam, hash_weights
+from mitosam.models.promptable import Promptable, hash_weights
 from mitosam.models.tuned import (
     TunedInfo,
     load_tuned,
@@ -109,11 +109,10 @@ def examples_before(
     progress: Progress,
 ) -> list[TileExample]:
     """Examples whose features are what the encoder computes before `frontier`."""
-    input_px = model.sam.input_px
     if not frontier.is_cacheable:
-        return pixel_examples(tiles, input_px, settings.data)
+        return pixel_examples(tiles, model.sam, settings.data)
     cache = open_feature_cache(model.sam, frontier, settings.cache)
-    return cached_examples(tiles, cache, input_px, settings.data, progress)
+    return cached_examples(tiles, cache, model.sam.input_px, settings.data, progress)
 
 
 def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:
@@ -143,7 +142,7 @@ def _best_scores(result: TrainingResult) -> dict[str, float]:
 
 
 def _save(
-    run: Run, sam: Sam, parts: ChosenParts, result: TrainingResult, start_from: Path | None
+    run: Run, sam: Promptable, parts: ChosenParts, result: TrainingResult, start_from: Path | None
 ) -> None:
     settings, volume = run.settings, run.parts()[0].volume
     write_csv(run.training_curve, result.curve)
@@ -187,7 +186,7 @@ def _save(
     run.checkpoint.unlink(missing_ok=True)
 
 
-def _changed_before(sam: Sam, start_from: Path | None) -> set[str]:
+def _changed_before(sam: Promptable, start_from: Path | None) -> set[str]:
     """Weights that the tuned model a training began with had changed, as names in `sam`."""
     if start_from is None:
         return set()

@@ -20,7 +20,8 @@ from mitosam.evaluation.scores import Method, Score, answers_of
 from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.evaluation.trust import Trust, measure_trust
-from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
+from mitosam.models.pixels import upsample_logits
+from mitosam.models.promptable import ModelPrompts, Promptable, hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.storage import atomic_path, sole_writer, write_text
@@ -208,7 +209,7 @@ class Reply:
 
 
 def answer(
-    sam: Sam,
+    sam: Promptable,
     embedding: Float[torch.Tensor, "1 C h w"],
     asked: TileQuestions,
     evaluation: EvaluationSettings | None = None,
@@ -230,7 +231,7 @@ def answer(
 
 @torch.inference_mode()
 def _answer_chunk(
-    sam: Sam,
+    sam: Promptable,
     embedding: Float[torch.Tensor, "1 C h w"],
     asked: TileQuestions,
     chunk: Sequence[Question],
@@ -264,7 +265,7 @@ def _prompts(questions: Sequence[Question]) -> Prompts:
     return Prompts(points_xy=points[:, None], point_labels=np.ones((len(points), 1), np.int64))
 
 
-def _identity(run: Run, sam: Sam) -> dict[str, Any]:
+def _identity(run: Run, sam: Promptable) -> dict[str, Any]:
     """What scores depend on."""
     settings = run.settings.model_dump(mode="json", include={"data", "evaluation", "split", "seed"})
     data = [(part.volume.images_sha256, part.volume.masks_sha256) for part in run.parts()]

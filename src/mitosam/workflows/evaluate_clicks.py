@@ -24,7 +24,8 @@ from mitosam.evaluation.clicks import (
 )
 from mitosam.io.tables import write_csv, write_json
 from mitosam.models.mask_prompts import decode_each
-from mitosam.models.sam import ModelPrompts, Outputs, Sam, upsample_logits
+from mitosam.models.pixels import upsample_logits
+from mitosam.models.promptable import ModelPrompts, Outputs, Promptable
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
 from mitosam.workflows.evaluate import MAX_PROMPTS, ask
@@ -148,7 +149,7 @@ class _Dialogue:
 
 
 def _talk(
-    sam: Sam,
+    sam: Promptable,
     embedding: Float[torch.Tensor, "1 C h w"],
     asked: TileQuestions,
     dialogues: Sequence[_Dialogue],
@@ -171,7 +172,7 @@ def _corner_xy(asked: TileQuestions, question: Question) -> Float[np.ndarray, " 
 
 @torch.inference_mode()
 def _answer(
-    sam: Sam,
+    sam: Promptable,
     embedding: Float[torch.Tensor, "1 C h w"],
     asked: TileQuestions,
     dialogues: Sequence[_Dialogue],

@@ -9,6 +9,7 @@ from typing import Literal
 from mitosam.errors import ModelError, OutputExistsError, SettingsError
 from mitosam.models.export import export_huggingface, export_original
 from mitosam.models.export_onnx import export_onnx
+from mitosam.models.promptable import Promptable
 from mitosam.models.sam import Sam
 from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import load_head
@@ -74,7 +75,7 @@ def export(
     return out
 
 
-def _require_sam(model: Sam, to: ExportFormat) -> Sam:
+def _require_sam(model: Promptable, to: ExportFormat) -> Sam:
     if not isinstance(model, Sam) or model.architecture not in ("sam", "vit_t"):
         raise ModelError(
             f"format {to} is there for SAM and MobileSAM, and {model.name} is a "

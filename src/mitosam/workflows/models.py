@@ -20,7 +20,7 @@ from mitosam.inference.tiles import Encode
 from mitosam.models.frontier import Frontier
 from mitosam.models.load import load_model
 from mitosam.models.precision import choose_precision
-from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.promptable import Promptable
 from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import load_tuned
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class LoadedModel:
     """A base model and the cache that holds its embeddings."""
 
-    sam: Sam
+    sam: Promptable
     cache: EmbeddingCache
 
 
@@ -42,7 +42,7 @@ def load_base(settings: RunSettings) -> LoadedModel:
     return LoadedModel(sam=sam, cache=open_cache(sam, settings.cache))
 
 
-def place(sam: Sam, settings: ModelSettings) -> Sam:
+def place(sam: Promptable, settings: ModelSettings) -> Promptable:
     """The model on its device, computing in its precision."""
     device = choose_device(settings.device)
     sam.precision = choose_precision(settings.precision, device)
@@ -82,11 +82,11 @@ def with_tuned(model: LoadedModel, weights: Path, settings: CacheSettings) -> Lo
     return LoadedModel(sam=model.sam, cache=open_cache(model.sam, settings))
 
 
-def open_cache(sam: Sam, settings: CacheSettings) -> EmbeddingCache:
+def open_cache(sam: Promptable, settings: CacheSettings) -> EmbeddingCache:
     """The cache of this model's embeddings."""
 
     def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, "C h w"]:
-        return sam.encode(prepare_tile(pixels, frame))[0].cpu().numpy()
+        return sam.encode(sam.prepare(pixels, frame))[0].cpu().numpy()
 
     return EmbeddingCache(
         settings,
@@ -97,13 +97,15 @@ def open_cache(sam: Sam, settings: CacheSettings) -> EmbeddingCache:
     )
 
 
-def open_feature_cache(sam: Sam, frontier: Frontier, settings: CacheSettings) -> EmbeddingCache:
+def open_feature_cache(
+    sam: Promptable, frontier: Frontier, settings: CacheSettings
+) -> EmbeddingCache:
     """The cache of what this model's encoder computes before its first trained layer."""
     if frontier.is_embedding:
         return open_cache(sam, settings)
 
     def encode(pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Float[np.ndarray, ...]:
-        return frontier.front(prepare_tile(pixels, frame))[0].cpu().numpy()
+        return frontier.front(sam.prepare(pixels, frame))[0].cpu().numpy()
 
     return EmbeddingCache(
         settings,

@@ -21,7 +21,6 @@ from mitosam.inference.section_embedding import embedding_windows
 from mitosam.io.pairing import Pairing
 from mitosam.io.volume import Volume
 from mitosam.models.head import Head
-from mitosam.models.sam import prepare_tile
 from mitosam.progress import SILENT, Progress
 from mitosam.training.head_trainer import HeadTrainer
 from mitosam.training.parts import choose_parts
@@ -187,7 +186,7 @@ def _measure(
     tile = max(held, key=lambda one: int(one.labels(settings.data.min_object_px).max()))
     frame = tile.frame(sam.input_px)
     for _ in progress.track(range(1), "timing one encoding", unit="tile"):
-        encode_s = _seconds(lambda: sam.encode(prepare_tile(tile.pixels(), frame)))
+        encode_s = _seconds(lambda: sam.encode(sam.prepare(tile.pixels(), frame)))
     key = model.cache.fill_one(tile.pixels(), frame)
     embedding = torch.from_numpy(np.asarray(model.cache.load(key))).float()[None]
     crowded = max(asked, key=lambda one: len(one.questions))

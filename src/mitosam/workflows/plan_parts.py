@@ -91,7 +91,6 @@ def _time(
 ) -> dict[str, Any]:
     """In the new process: what `PartsTiming` holds."""
     from mitosam.geometry import Window
-    from mitosam.models.sam import prepare_tile
     from mitosam.training.parts import choose_parts
     from mitosam.training.trainer import Trainer
     from mitosam.workflows.decoder import examples_before
@@ -104,7 +103,7 @@ def _time(
     volume = Run(folder=Path(folder), settings=settings).parts()[0].volume
     tile = SectionTile(volume=volume, section=window[0], window=Window(*window[1:]))
     parts = choose_parts(model.sam, settings.training, seed=settings.seed)
-    inputs = prepare_tile(tile.pixels(), tile.frame(model.sam.input_px))
+    inputs = model.sam.prepare(tile.pixels(), tile.frame(model.sam.input_px))
     front_s = 0.0
     features_bytes = 0
     if parts.frontier.is_cacheable:

@@ -21,7 +21,7 @@ from mitosam.io.ome_zarr_writer import ZarrDraft
 from mitosam.io.open import open_volume
 from mitosam.io.volume import Volume
 from mitosam.io.write import write_sections_tiff
-from mitosam.models.sam import hash_weights
+from mitosam.models.promptable import hash_weights
 from mitosam.progress import Progress
 from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.segment_folder import WorkFolder

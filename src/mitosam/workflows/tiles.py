@@ -19,6 +19,7 @@ from mitosam.geometry import ModelFrame, PatchGrid, Window, tile_windows
 from mitosam.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from mitosam.models.promptable import Promptable
     from mitosam.training.examples import TileExample
 
 
@@ -146,13 +147,12 @@ def cached_examples(
 
 
 def pixel_examples(
-    tiles: Sequence[SectionTile], input_px: int, settings: DataSettings
+    tiles: Sequence[SectionTile], sam: Promptable, settings: DataSettings
 ) -> list[TileExample]:
     """Training examples whose features are the model's input itself."""
-    from mitosam.models.sam import prepare_tile
 
     def read(tile: SectionTile) -> Float[np.ndarray, "3 S S"]:
-        return prepare_tile(tile.pixels(), tile.frame(input_px))[0].numpy()
+        return sam.prepare(tile.pixels(), tile.frame(sam.input_px))[0].numpy()
 
     return [_example(tile, partial(read, tile), settings) for tile in tiles]
 

@@ -11,7 +11,7 @@ from mitosam.data.settings import DataSettings
 from mitosam.errors import InputNotFoundError
 from mitosam.inference.predictor import Predictor
 from mitosam.models.load import EMBEDDED, load_model
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import TUNED_KEY, TunedInfo, load_tuned, read_tuned_info
 from mitosam.models.weight_files import read_metadata
@@ -23,7 +23,7 @@ from mitosam.workflows.runs import SETTINGS, Run
 class UsableModel:
     """A model with what it needs to be used on new images as it was trained."""
 
-    sam: Sam
+    sam: Promptable
     tile_px: int
     normalisation: Normalisation | None
     info: TunedInfo | None

@@ -11,7 +11,8 @@ import pytest
 from mitosam.config import resolve_settings
 from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.io.volume import Volume
-from mitosam.models.sam import Sam, prepare_tile
+from mitosam.models.pixels import prepare_tile
+from mitosam.models.sam import Sam
 from mitosam.ui.session.session import Session
 from mitosam.ui.session.store import AnnotationStore
 from tests.models.tiny_models import make_tiny_vit_sam

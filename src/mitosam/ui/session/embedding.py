@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from mitosam.errors import MitosamError
 from mitosam.geometry import Window
 from mitosam.inference.section_masks import PlacedPrediction, SectionMasks
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.prompts import Prompts
 from mitosam.ui.session.assistant import FoundMask
 from mitosam.ui.session.jobs import step_back
@@ -40,7 +40,7 @@ REACH = 8
 class SectionPrompter:
     """Masks for prompts on any section of a volume, those of `mitosam predict` to the bit."""
 
-    def __init__(self, sam: Sam, tiles: SectionTiles) -> None:
+    def __init__(self, sam: Promptable, tiles: SectionTiles) -> None:
         self._sam = sam
         self._tiles = tiles
         # Two tabs that decode at the same time would slow each other down.

@@ -15,7 +15,7 @@ from mitosam.embeddings import EmbeddingCache
 from mitosam.geometry import ModelFrame
 from mitosam.inference.tiles import Encode
 from mitosam.io.volume import Volume
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 from mitosam.ui.session.tiles import EncoderTurns
 from mitosam.workflows.automatic import Segmenter
 from mitosam.workflows.automatic_model import segmenter_of
@@ -53,7 +53,7 @@ class SessionModel:
         )
 
     @property
-    def sam(self) -> Sam:
+    def sam(self) -> Promptable:
         """What encodes and decodes."""
         return self.usable.sam
 

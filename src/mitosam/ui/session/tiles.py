@@ -17,7 +17,7 @@ from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.decode import lay_out
 from mitosam.inference.section_embedding import pixels_of
 from mitosam.inference.tiles import EncodedTile, overlapping_tiles
-from mitosam.models.sam import Sam
+from mitosam.models.promptable import Promptable
 
 TILES_HELD = 12
 """Embeddings in memory; 2 MB each with SAM's own sizes."""
@@ -58,7 +58,7 @@ class SectionTiles:
 
     def __init__(
         self,
-        sam: Sam,
+        sam: Promptable,
         cache: EmbeddingCache,
         read: ReadSection,
         shape_zyx: tuple[int, int, int],

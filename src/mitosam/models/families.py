@@ -1,0 +1,55 @@
+"""Which family a folder's config.json describes. docs/models.md says how to add one."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+
+from mitosam.errors import ModelError
+from mitosam.models.promptable import Promptable
+from mitosam.models.tiny_folder import TINY_MODEL_TYPE
+
+Build = Callable[[Mapping[str, Any]], Promptable]
+
+# By config.json's model_type. A video's model holds the image's, and is what the hub offers.
+# Names, not functions: importing all families takes a second.
+FAMILIES: dict[str, str] = {
+    "sam": "mitosam.models.build:sam_of",
+    TINY_MODEL_TYPE: "mitosam.models.build:tiny_of",
+    "sam_hq": "mitosam.models.sam_hq:sam_hq_of",
+    "sam2": "mitosam.models.sam2:sam2_of",
+    "sam2_video": "mitosam.models.sam2:sam2_of",
+    "edgetam": "mitosam.models.edgetam:edgetam_of",
+    "edgetam_video": "mitosam.models.edgetam:edgetam_of",
+    "sam3_tracker": "mitosam.models.sam3_tracker:sam3_tracker_of",
+    "sam3_tracker_video": "mitosam.models.sam3_tracker:sam3_tracker_of",
+    "sam3_video": "mitosam.models.sam3_tracker:sam3_tracker_of",
+}
+
+
+def build_family(config: Mapping[str, Any], where: str) -> Promptable:
+    """The model that a config.json describes, with weights not yet loaded.
+
+    Raises
+    ------
+    ModelError
+        It is of a type that no family here has, or does not fit its type.
+    """
+    kind = str(config.get("model_type"))
+    if kind not in FAMILIES:
+        raise ModelError(
+            f"{where} must hold a model of type sam or of its kin ({', '.join(FAMILIES)}), "
+            f"its config.json says {kind}"
+        )
+    build: Build = pkgutil.resolve_name(FAMILIES[kind])
+    try:
+        return build(config)
+    except (KeyError, TypeError, AttributeError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{where} has a config.json that does not fit its type {kind} ({reason}); "
+            "fetch or export the model again"
+        ) from error
