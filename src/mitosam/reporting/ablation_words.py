@@ -128,7 +128,7 @@ def lead(content: Ablation) -> str:
         f"With {_lower(prompt_title(prompt))}, the base reaches a mean IoU of "
         f"{number(score.mean.mean)} on {plural(score.num_sections, 'section')} that no run was "
         f"trained on. Of {plural(sum(counts.values()), 'level')} beside it, {counts['better']} "
-        f"were clearly better and {counts['worse']} clearly worse."
+        f"did clearly better and {counts['worse']} clearly worse."
     )
 
 
@@ -147,8 +147,8 @@ def interval_words(estimate: Estimate) -> str:
 def chance_words(num_levels: int) -> str:
     """How many levels would differ by chance alone."""
     return (
-        f"{plural(num_levels, 'level')} stand beside the base. Even if none of them mattered, "
-        "about 1 in 20 intervals would leave out zero, so a single clear one among many is a hint."
+        f"With {plural(num_levels, 'level')} beside the base, even if none of them mattered, about "
+        "1 in 20 intervals would leave out zero: a single clear one among many is a hint."
     )
 
 

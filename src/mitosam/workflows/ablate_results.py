@@ -259,11 +259,11 @@ def _notes(study: Study, results: Sequence[CellResult], base: Level, num: int) -
             f"Only {len(results)} of {num} runs are finished; the same command with --resume "
             "goes on."
         )
-    if len(study.seeds) == 1:
+    if one := _with_one_seed(study, results):
         notes.append(
-            "One seed: the intervals speak of other sections of this volume only. How far the same "
-            "training would end elsewhere with another seed is not in them, so that a difference "
-            "which they call clear may still be chance."
+            f"{one} one seed: such intervals speak of other sections of this volume only. How far "
+            "the same training would end elsewhere with another seed is not in them, so that a "
+            "difference which they call clear may still be chance."
         )
     sections = min((score.num_sections for score in base.scores), default=0)
     if any(score.mean.resampled == "nothing" for score in base.scores):
@@ -273,6 +273,14 @@ def _notes(study: Study, results: Sequence[CellResult], base: Level, num: int) -
     if study.base.settings.evaluation.max_sections:
         notes.append(f"At most {study.base.settings.evaluation.max_sections} sections were scored.")
     return notes
+
+
+def _with_one_seed(study: Study, results: Sequence[CellResult]) -> str:
+    """Which of the finished levels have one seed, as the beginning of a sentence."""
+    counts = [len(_of_arm(results, arm)) for arm in study.arms]
+    if 1 not in counts:
+        return ""
+    return "Some levels have" if max(counts) > 1 else "There is"
 
 
 def summary_rows(content: Ablation) -> list[dict[str, Any]]:
