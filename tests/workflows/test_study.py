@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-
 import pytest
 
 from mitosam.config import resolve_settings
 from mitosam.errors import InputNotFoundError, SettingsError
 from mitosam.workflows.study import changed_facts, read_study
-from mitosam.workflows.study_file import StudyFile, find_study, read_study_file, shipped_studies
+from mitosam.workflows.study_file import find_study, shipped_studies
 
 RATES = """
 [[factor]]
@@ -214,10 +212,11 @@ def test_the_shipped_studies_are_found_by_name():
     assert find_study("phantom").name == "phantom.toml"
 
 
-def test_the_shipped_components_are_a_study_file_with_every_factor_of_the_seed():
-    file = read_study_file(find_study("components"))
-    assert isinstance(file, StudyFile)
-    assert [factor.name for factor in file.factor] == [
+def test_the_shipped_components_vary_every_component_the_project_asks_about():
+    study = read_study("components")
+    factors = list(dict.fromkeys(arm.factor for arm in study.arms))
+    assert factors == [
+        "base",
         "trained part",
         "loss",
         "prompts",
@@ -226,5 +225,8 @@ def test_the_shipped_components_are_a_study_file_with_every_factor_of_the_seed()
         "learning rate",
         "annotated sections",
     ]
-    assert all(factor.levels() for factor in file.factor)
-    assert tomllib.loads(find_study("components").read_text())["base"]["head"] == {"enabled": False}
+    base, *others = study.cells()[: len(study.cells()) // len(study.seeds)]
+    # The base is a level of every factor, so that each one is compared with it.
+    assert [arm.factor for arm in base.arms] == factors
+    assert all(len(cell.arms) == 1 for cell in others)
+    assert len(others) == len(study.arms) - len(factors)

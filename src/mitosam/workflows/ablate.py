@@ -28,7 +28,7 @@ from mitosam.workflows.ablate_results import (
     summary_rows,
 )
 from mitosam.workflows.models import load_base
-from mitosam.workflows.plan import plan
+from mitosam.workflows.plan import Plan, plan
 from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.runs import read_object
 from mitosam.workflows.study import Cell, Study, changed_facts
@@ -240,8 +240,8 @@ def plan_ablation(
 ) -> AblationPlan:
     """What `ablate` would do now, without doing it.
 
-    Times are those of finished runs; before there is one, they are the base's by `plan`, encoding
-    counted only where no earlier run of the study encodes the same.
+    Times are those of finished runs; before there is one, they are by `plan`, encoding counted only
+    where no earlier run of the study encodes the same.
     """
     if (out / STUDY).exists():
         _check_out(study, out, resume=True)
@@ -258,8 +258,8 @@ def plan_ablation(
             each = [sum(known) / len(known)] * len(cells)
             basis = f"the mean of {len(known)} finished runs"
         else:
-            each = _expected(study, cells, found, progress)
-            basis = "the base's stages, timed here; levels that train more take longer"
+            each = _expected(cells, found, progress)
+            basis = "timed here, once for each kind of model, tile and trained part"
     return AblationPlan(
         cells=tuple(cells),
         done=done,
@@ -276,23 +276,33 @@ def _files(study: Study, out: Path, given: Sources | None) -> Iterator[Sources]:
         yield sources_of(study, kept if kept.exists() else Path(folder), given)
 
 
-def _expected(
-    study: Study, cells: Sequence[Cell], sources: Sources, progress: Progress
-) -> list[float]:
-    base = study.base.settings
-    made = plan(sources, base, progress=progress)
-    encoding = sum(stage.seconds for stage in made.stages if stage.name == "encode")
-    seen: set[str] = set()
+def _expected(cells: Sequence[Cell], sources: Sources, progress: Progress) -> list[float]:
+    """Seconds of each run; one that encodes what an earlier one does is spared that."""
+    plans: dict[str, Plan] = {}
+    encoded: set[str] = set()
     seconds = []
     for cell in cells:
-        key = _encodes(cell)
-        seconds.append(made.seconds - (encoding if key in seen else 0.0))
-        seen.add(key)
+        kind, pixels = _kind(cell), _encodes(cell)
+        if kind not in plans:
+            progress.say(f"timing {cell.title.rpartition(',')[0]}")
+            plans[kind] = plan(sources, cell.settings, with_presets=False, progress=progress)
+        stages = [
+            one for one in plans[kind].stages if one.name != "encode" or pixels not in encoded
+        ]
+        seconds.append(sum(stage.seconds for stage in stages))
+        encoded.add(pixels)
     return seconds
 
 
+def _kind(cell: Cell) -> str:
+    """What a step of training and an answer depend on."""
+    settings, training = cell.settings, cell.settings.training
+    parts = (training.parts, training.late_blocks, training.lora)
+    return f"{settings.model} {settings.data} {parts} {settings.head.enabled}"
+
+
 def _encodes(cell: Cell) -> str:
-    """What the pixels that a run encodes depend on."""
+    """What the features that a run caches depend on."""
     settings, training = cell.settings, cell.settings.training
     views = (training.augment, training.views_per_tile, training.min_views)
-    return f"{settings.model} {settings.data} {settings.split} {views} {cell.seed}"
+    return f"{_kind(cell)} {settings.split} {views} {cell.seed}"
