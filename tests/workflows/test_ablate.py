@@ -23,7 +23,7 @@ from tests.tiny_runs import SHORT, KillAt, Remembered, write_phantom
 ROOT = Path(__file__).parents[2]
 TEXT = """
 title = "A tiny study"
-seeds = [0, 1]
+seeds = {seeds}
 clicks = 1
 data = {{ images = "images.tif", masks = "masks.tif" }}
 base = {{ split = {{ kind = "given", train = "1-2", validation = "3", test = "4-8" }} }}
@@ -54,7 +54,7 @@ COSTS = {"seconds_trained", "peak_memory_mb", "peak_device_mb"}
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     write_phantom(folder, shape_zyx=(8, 96, 96))
-    (folder / "own.toml").write_text(TEXT.format(rates=RATES))
+    (folder / "own.toml").write_text(TEXT.format(rates=RATES, seeds=[0, 1]))
     return folder
 
 
@@ -66,6 +66,13 @@ def overrides(base_model):
 @pytest.fixture(scope="module")
 def study(place, overrides):
     return read_study(str(place / "own.toml"), overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def short(place, overrides):
+    """The same with its first seed alone, so that what is killed begins again sooner."""
+    (place / "short.toml").write_text(TEXT.format(rates=RATES, seeds=[0]))
+    return read_study(str(place / "short.toml"), overrides=overrides)
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +88,11 @@ def rows(path):
 
 
 def scores(folder):
-    """The rows without what no two runs have alike."""
+    """The first seed's rows, without what no two runs have alike."""
     return [
         {name: text for name, text in row.items() if name not in COSTS}
         for row in rows(folder / "results.csv")
+        if row["seed"] == "0"
     ]
 
 
@@ -151,13 +159,11 @@ STAGES = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_study_stopped_anywhere_resumes_to_the_same_table(
-    stage, study, place, tmp_path, undisturbed
-):
+def test_a_study_stopped_anywhere_resumes_to_the_same_table(stage, short, tmp_path, undisturbed):
     with pytest.raises(KeyboardInterrupt):
-        ablate(study, tmp_path / "out", progress=STAGES[stage])
-    result = ablate(study, tmp_path / "out", resume=True)
-    assert result.num_finished == 4
+        ablate(short, tmp_path / "out", progress=STAGES[stage])
+    result = ablate(short, tmp_path / "out", resume=True)
+    assert result.num_finished == 2
     assert scores(tmp_path / "out") == scores(undisturbed[0].folder)
 
 
@@ -189,28 +195,28 @@ ablate(read_study(study, overrides=overrides), Path(out), resume=True,
 
 
 def test_a_study_killed_within_a_run_and_between_runs_ends_at_the_same_table(
-    study, place, overrides, tmp_path, undisturbed
+    short, place, overrides, tmp_path, undisturbed
 ):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
-    out, file = tmp_path / "out", place / "own.toml"
-    for text, item in (("training", 6), ("run 3 of 4", 0)):
+    out, file = tmp_path / "out", place / "short.toml"
+    for text, item in (("training", 6), ("run 2 of 2", 0)):
         command = [sys.executable, "-c", KILLED, file, out, text, str(item), *overrides]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    assert len(list((out / "runs").glob("*/cost.json"))) == 2
+    assert len(list((out / "runs").glob("*/cost.json"))) == 1
     progress = Remembered()
-    result = ablate(study, out, resume=True, progress=progress)
-    assert result.num_finished == 4
-    assert sum(line.startswith("run ") for line in progress.said) == 2
+    result = ablate(short, out, resume=True, progress=progress)
+    assert result.num_finished == 2
+    assert sum(line.startswith("run ") for line in progress.said) == 1
     assert scores(out) == scores(undisturbed[0].folder)
 
 
-def test_a_run_killed_in_training_goes_on_from_its_checkpoint(study, tmp_path):
+def test_a_run_killed_in_training_goes_on_from_its_checkpoint(short, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        ablate(study, tmp_path / "out", progress=KillAt("training", item=6))
+        ablate(short, tmp_path / "out", progress=KillAt("training", item=6))
     progress = Remembered()
     with pytest.raises(KeyboardInterrupt):
-        ablate(study, tmp_path / "out", resume=True, progress=_StopAfter(progress, "run 2"))
+        ablate(short, tmp_path / "out", resume=True, progress=_StopAfter(progress, "run 2"))
     assert "going on from step 6 of 8" in progress.said
 
 
@@ -228,7 +234,7 @@ class _StopAfter(Remembered):
 
 
 def test_a_changed_study_is_not_gone_on_with(place, overrides, undisturbed):
-    (place / "changed.toml").write_text(TEXT.format(rates="[2e-4, 6e-3]"))
+    (place / "changed.toml").write_text(TEXT.format(rates="[2e-4, 6e-3]", seeds=[0, 1]))
     changed = read_study(str(place / "changed.toml"), overrides=overrides)
     with pytest.raises(
         SettingsError, match=r"rate: 0.006.training.learning_rate: not there -> 0.006"
@@ -248,10 +254,10 @@ def test_a_study_is_not_overwritten_nor_mixed_with_anything(study, undisturbed, 
         ablate(study, tmp_path / "held")
 
 
-def test_a_budget_ends_between_runs_and_the_page_says_so(study, tmp_path):
-    result = ablate(study, tmp_path / "out", budget_s=0.001)
+def test_a_budget_ends_between_runs_and_the_page_says_so(short, tmp_path):
+    result = ablate(short, tmp_path / "out", budget_s=0.001)
     assert result.num_finished == 1
-    assert any("Only 1 of 4 runs" in note for note in result.content.notes)
+    assert any("Only 1 of 2 runs" in note for note in result.content.notes)
     assert {row["level"] for row in rows(tmp_path / "out" / "results.csv")} == {
         "base",
         "not tuned",
@@ -294,7 +300,7 @@ BEFORE_ANY_RUN = {
 @pytest.mark.parametrize("reason", BEFORE_ANY_RUN)
 def test_is_refused_before_anything_is_run(reason, place, overrides, tmp_path):
     old, new, message = BEFORE_ANY_RUN[reason]
-    (place / "refused.toml").write_text(TEXT.replace(old, new).format(rates=RATES))
+    (place / "refused.toml").write_text(TEXT.replace(old, new).format(rates=RATES, seeds=[0, 1]))
     refused = read_study(str(place / "refused.toml"), overrides=overrides)
     with pytest.raises((SettingsError, FileNotFoundError), match=message):
         ablate(refused, tmp_path / "out")
