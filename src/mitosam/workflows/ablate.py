@@ -259,7 +259,7 @@ def plan_ablation(
             basis = f"the mean of {len(known)} finished runs"
         else:
             each = _expected(cells, found, progress)
-            basis = "timed here, once for each kind of model, tile and trained part"
+            basis = "timed here for each model, tile and trained part; fewer sections take less"
     return AblationPlan(
         cells=tuple(cells),
         done=done,
