@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mitosam.io.open import open_volume
     from mitosam.models.load import load_model
     from mitosam.prompts import Prompts
+    from mitosam.workflows.ablate import AblationResult, ablate
     from mitosam.workflows.automatic_results import AutomaticScore
     from mitosam.workflows.demo import demo
     from mitosam.workflows.evaluate import Evaluation, evaluate
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.report import report
     from mitosam.workflows.runs import Run
     from mitosam.workflows.segment import SegmentResult, segment
+    from mitosam.workflows.study import Study, read_study
     from mitosam.workflows.train import train
     from mitosam.workflows.transfer import transfer
     from mitosam.workflows.tuned_model import UsableModel, load_predictor, load_tuned_model
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AblationResult",
     "AutomaticScore",
     "Evaluation",
     "FinetuneResult",
@@ -56,8 +59,10 @@ __all__ = [
     "RunSettings",
     "SegmentResult",
     "Sources",
+    "Study",
     "UsableModel",
     "__version__",
+    "ablate",
     "demo",
     "evaluate",
     "evaluate_automatic",
@@ -74,6 +79,7 @@ __all__ = [
     "plan",
     "predict",
     "prepare",
+    "read_study",
     "report",
     "resolve_settings",
     "segment",
@@ -90,6 +96,7 @@ _HOMES = {
     "io.open": ("open_volume",),
     "models.load": ("load_model",),
     "prompts": ("Prompts",),
+    "workflows.ablate": ("AblationResult", "ablate"),
     "workflows.automatic_results": ("AutomaticScore",),
     "workflows.demo": ("demo",),
     "workflows.evaluate": ("Evaluation", "evaluate"),
@@ -107,6 +114,7 @@ _HOMES = {
     "workflows.head": ("train_head",),
     "workflows.runs": ("Run",),
     "workflows.segment": ("SegmentResult", "segment"),
+    "workflows.study": ("Study", "read_study"),
     "workflows.train": ("train",),
     "workflows.transfer": ("transfer",),
     "workflows.tuned_model": ("UsableModel", "load_predictor", "load_tuned_model"),

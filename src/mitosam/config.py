@@ -92,6 +92,18 @@ def override_settings(settings: RunSettings, overrides: Sequence[str]) -> RunSet
     return validate_settings(merged)
 
 
+def replace_settings(settings: RunSettings, values: Mapping[str, Any]) -> RunSettings:
+    """The settings with some replaced, each by its dotted name.
+
+    >>> replace_settings(RunSettings(), {"training.epochs": 3}).training.epochs
+    3
+    """
+    merged: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
+    for name, value in values.items():
+        merged = _merge(merged, _nest(name, value))
+    return validate_settings(merged)
+
+
 def validate_settings(values: Mapping[str, Any]) -> RunSettings:
     """The settings, or a SettingsError that names the first that does not fit."""
     try:
@@ -154,8 +166,13 @@ def _parse_override(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    nested: Any = parsed
-    for part in reversed(name.strip().split(".")):
+    return _nest(name.strip(), parsed)
+
+
+def _nest(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The value in tables that the parts of a dotted name call."""
+    nested: Any = value
+    for part in reversed(name.split(".")):
         nested = {part: nested}
     assert isinstance(nested, dict)
     return nested

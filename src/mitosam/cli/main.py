@@ -56,6 +56,7 @@ def main() -> None:
 
 STOPPED = 130
 _GOES_ON = {
+    "ablate": "the same command with --resume goes on where it was",
     "finetune": "the same command with --resume goes on where it was",
     "prepare": "`mitosam finetune` with the same files, --out and --resume goes on",
     "train": "the same command goes on where it was",

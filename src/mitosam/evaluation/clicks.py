@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from mitosam.evaluation.bootstrap import Interval, bootstrap_mean
@@ -134,10 +134,14 @@ def _mean_msa(scores: Sequence[ClickScore]) -> float:
     of_section: dict[tuple[str, int], list[float]] = defaultdict(list)
     for score in scores:
         of_section[score.volume, score.section].append(score.iou)
-    return float(np.mean([_msa(np.array(ious)) for ious in of_section.values()]))
+    return float(np.mean([prompted_msa(np.array(ious)) for ious in of_section.values()]))
 
 
-def _msa(ious: np.ndarray) -> float:
-    """TP / (TP + FP + FN) in the mean over thresholds, where every object has one mask."""
+def prompted_msa(ious: Float[np.ndarray, " n"]) -> float:
+    """TP / (TP + FP + FN) in the mean over thresholds, where each object of a section has one mask.
+
+    >>> prompted_msa(np.array([1.0, 0.0]))
+    0.3333333333333333
+    """
     hits = (ious[:, None] >= np.array(MSA_THRESHOLDS)).sum(axis=0)
     return float(np.mean(hits / (2 * len(ious) - hits)))

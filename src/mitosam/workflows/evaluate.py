@@ -267,8 +267,11 @@ def _prompts(questions: Sequence[Question]) -> Prompts:
 
 def _identity(run: Run, sam: Promptable) -> dict[str, Any]:
     """What scores depend on."""
-    settings = run.settings.model_dump(mode="json", include={"data", "evaluation", "split", "seed"})
-    data = [(part.volume.images_sha256, part.volume.masks_sha256) for part in run.parts()]
+    settings = run.settings.model_dump(mode="json", include={"data", "evaluation", "seed"})
+    data = [
+        (part.volume.images_sha256, part.volume.masks_sha256, part.split.test)
+        for part in run.parts()
+    ]
     text = json.dumps([settings, data], sort_keys=True)
     return {
         "weights": hash_weights(sam.state_dict().items()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,12 +43,14 @@ def evaluate_clicks(
     model: LoadedModel | None = None,
     *,
     num_clicks: int = 7,
+    with_base: bool = True,
     progress: Progress = SILENT,
 ) -> list[ClickSummary]:
     """Scores after 0 to `num_clicks` corrections of a first box, and of a first point.
 
     They go into `clicks.csv` and `clicks.json` of the run, which `report` draws. Each object is
-    asked for as `evaluate` does; each click goes to the middle of the largest mistake.
+    asked for as `evaluate` does; each click goes to the middle of the largest mistake. Without
+    `with_base` the tuned model alone is scored.
 
     Raises
     ------
@@ -56,10 +59,9 @@ def evaluate_clicks(
     InputError
         No test section has a mitochondrion.
     """
-    if not 0 <= num_clicks <= MAX_CLICKS:
-        raise SettingsError(f"clicks must lie in 0 to {MAX_CLICKS}, got {num_clicks}")
+    require_patience(num_clicks)
     model = model or load_base(run.settings)
-    scores = list(_scores(run, model, "base", num_clicks, progress))
+    scores = list(_scores(run, model, "base", num_clicks, progress)) if with_base else []
     if run.tuned_weights.exists():
         model = with_tuned(model, run.tuned_weights, run.settings.cache)
         scores += _scores(run, model, "tuned", num_clicks, progress)
@@ -69,6 +71,12 @@ def evaluate_clicks(
     write_csv(run.folder / TABLE, scores)
     write_json(run.folder / SUMMARY, summary)
     return summary
+
+
+def require_patience(num_clicks: int) -> None:
+    """Raise SettingsError if the number of clicks is negative, or beyond all patience."""
+    if not 0 <= num_clicks <= MAX_CLICKS:
+        raise SettingsError(f"clicks must lie in 0 to {MAX_CLICKS}, got {num_clicks}")
 
 
 def _scores(
@@ -204,6 +212,23 @@ def _prompts(dialogues: Sequence[_Dialogue]) -> Prompts:
         points_xy=points[..., :2],
         point_labels=points[..., 2].astype(np.int64),
     )
+
+
+def read_click_scores(run: Run) -> list[ClickScore]:
+    """Every score that `evaluate_clicks` wrote."""
+    texts = {"start", "method", "volume"}
+    with (run.folder / TABLE).open(newline="", encoding="utf-8") as file:
+        return [
+            ClickScore(
+                **{
+                    name: text if name in texts else int(text)
+                    for name, text in row.items()
+                    if name != "predicted_iou"
+                },  # type: ignore[arg-type]
+                predicted_iou=float(row["predicted_iou"] or "nan"),
+            )
+            for row in csv.DictReader(file)
+        ]
 
 
 def read_clicks(run: Run) -> list[ClickSummary]:

@@ -171,8 +171,8 @@ def _prepare_two_volumes(
         progress=progress,
     )
     return {
-        "train": (train, _train_and_validate(train.shape_zyx[0], run.settings)),
-        TEST: (test, _only_test(test.shape_zyx[0])),
+        "train": (train, train_and_validate(train.shape_zyx[0], run.settings)),
+        TEST: (test, only_test(test.shape_zyx[0])),
     }
 
 
@@ -190,8 +190,8 @@ def _prepare_halves(
         progress=progress,
     )
     return {
-        "left": (left, _train_and_validate(left.shape_zyx[0], run.settings)),
-        "right": (right, _only_test(right.shape_zyx[0])),
+        "left": (left, train_and_validate(left.shape_zyx[0], run.settings)),
+        "right": (right, only_test(right.shape_zyx[0])),
     }
 
 
@@ -203,7 +203,7 @@ def split_of_stack(num_sections: int, settings: RunSettings) -> Split:
     return split_sections(num_sections, settings.split, settings.seed)
 
 
-def _train_and_validate(num_sections: int, settings: RunSettings) -> Split:
+def train_and_validate(num_sections: int, settings: RunSettings) -> Split:
     """All sections but a last slab, which chooses the best step; too few give none to it."""
     num_validation = round(num_sections * settings.split.validation_fraction)
     gap = min(settings.split.gap, max(1, num_sections // 10)) if num_validation else 0
@@ -217,7 +217,8 @@ def _train_and_validate(num_sections: int, settings: RunSettings) -> Split:
     )
 
 
-def _only_test(num_sections: int) -> Split:
+def only_test(num_sections: int) -> Split:
+    """All sections to report on."""
     return Split(train=(), validation=(), test=tuple(range(num_sections)), unused=(), leaky=False)
 
 
