@@ -160,7 +160,7 @@ def _save(
         base_name=settings.model.name,
         base_hash=sam.weights_hash,
         normalisation=volume.normalisation.to_dict(),
-        tile_px=settings.data.tile_px,
+        tile_px=settings.data.tile_side_px,
         trained_parts=settings.training.parts,
         lora=settings.training.lora if adapters else None,
         settings_toml=settings.to_toml(),

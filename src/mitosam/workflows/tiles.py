@@ -81,7 +81,7 @@ def tiles_of(
     volume: PreparedVolume, sections: Iterable[int], settings: DataSettings
 ) -> list[SectionTile]:
     """All tiles of some sections, section by section."""
-    windows = tile_windows(section_grid(volume, settings), settings.tile_px)
+    windows = tile_windows(section_grid(volume, settings), settings.tile_side_px)
     return [
         SectionTile(volume=volume, section=z, window=window) for z in sections for window in windows
     ]
@@ -103,7 +103,7 @@ def draw_views(
 ) -> list[SectionTile]:
     """`count` tiles anywhere in the sections, as many from each, each under a random view."""
     _, height, width = volume.shape_zyx
-    size = settings.tile_px
+    size = settings.tile_side_px
     tiles = []
     for number in range(count):
         y = int(rng.integers(0, max(0, height - size) + 1))

@@ -42,7 +42,9 @@ def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -
     weights = tuned_weights(Path(model))
     if weights is None:
         sam = place(load_model(str(model)), settings)
-        return UsableModel(sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None)
+        return UsableModel(
+            sam=sam, tile_px=DataSettings().tile_side_px, normalisation=None, info=None
+        )
     info = read_tuned_info(weights)
     sam = place(load_model(info.base_name), settings)
     load_tuned(weights, sam)
