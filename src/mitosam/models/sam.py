@@ -106,6 +106,7 @@ class Sam(nn.Module):
         self.weights_hash = ""
         self.encoder_hash = ""
         self.adapters_hash = ""
+        self.resized_hash = ""  # of the weights as `input_size` changed them
         self._image_position: Tensor | None = None
 
     @property

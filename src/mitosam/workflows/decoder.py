@@ -161,6 +161,7 @@ def _save(
         base_hash=sam.weights_hash,
         normalisation=volume.normalisation.to_dict(),
         tile_px=settings.data.tile_side_px,
+        input_px=sam.input_px,
         trained_parts=settings.training.parts,
         lora=settings.training.lora if adapters else None,
         settings_toml=settings.to_toml(),

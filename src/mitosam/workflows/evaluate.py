@@ -20,6 +20,7 @@ from mitosam.evaluation.rivals import score_rivals
 from mitosam.evaluation.scores import Method, Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.io.tables import write_csv
+from mitosam.models.input_size import is_trained
 from mitosam.models.sam import ModelPrompts, Sam, hash_weights, upsample_logits
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
@@ -73,7 +74,7 @@ def evaluate_base(run: Run, model: LoadedModel, *, progress: Progress = SILENT) 
     ModelError
         The model was trained, or a tuned part was loaded onto it.
     """
-    if hash_weights(model.sam.state_dict().items()) != model.sam.weights_hash:
+    if is_trained(model.sam):
         raise ModelError(
             f"{model.sam.name} was trained since it was loaded, so it is no base model; "
             "load it again"
