@@ -126,7 +126,8 @@ def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:
         if training.augment and plain:
             count = max(round(training.views_per_tile * len(plain)), training.min_views)
             rng = np.random.default_rng([run.settings.seed, 2])
-            plain = draw_views(part.volume, part.split.train, settings, count, rng)
+            changes = run.settings.augmentation
+            plain = draw_views(part.volume, part.split.train, settings, count, rng, changes)
         train_tiles += plain
         validation_tiles += tiles_of(part.volume, part.split.validation, settings)
     return (
