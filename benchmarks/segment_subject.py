@@ -104,7 +104,7 @@ def write_model(path: Path) -> None:
         base_name="vit_t",
         base_hash=sam.weights_hash,
         normalisation=Normalisation().to_dict(),
-        tile_px=DataSettings().tile_px,
+        tile_px=DataSettings().tile_side_px,
         trained_parts=("mask_decoder",),
         settings_toml="",
         scores={},

@@ -13,6 +13,7 @@ import mitosam
 from mitosam.data.intensity import Normalisation
 from mitosam.inference.instances import InstanceSettings
 from mitosam.models.head import Head, HeadShape
+from mitosam.models.input_size import resize_input
 from mitosam.models.load import load_model
 from mitosam.models.tuned import TunedInfo, add_head, read_tuned_info, save_tuned, update_info
 from mitosam.workflows.automatic import AutomaticInfo
@@ -60,12 +61,13 @@ def write_tuned(
 ) -> Path:
     """`path`, written as training writes it, on the base model of a folder."""
     settings = short_settings(base, *trained_with)
-    sam = load_model(str(base))
+    sam = resize_input(load_model(str(base)), settings.model.input_px)
     info = TunedInfo(
         base_name=str(base),
         base_hash=sam.weights_hash,
         normalisation=(normalisation or Normalisation()).to_dict(),
-        tile_px=settings.data.tile_px,
+        tile_px=settings.data.tile_side_px,
+        input_px=sam.input_px,
         trained_parts=("mask_decoder",),
         settings_toml=settings.to_toml(),
         scores={},

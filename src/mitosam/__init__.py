@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.train import train
     from mitosam.workflows.transfer import transfer
     from mitosam.workflows.tuned_model import UsableModel, load_predictor, load_tuned_model
+    from mitosam.workflows.views import views
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,7 @@ __all__ = [
     "train",
     "train_head",
     "transfer",
+    "views",
 ]
 
 _HOMES = {
@@ -118,6 +120,7 @@ _HOMES = {
     "workflows.train": ("train",),
     "workflows.transfer": ("transfer",),
     "workflows.tuned_model": ("UsableModel", "load_predictor", "load_tuned_model"),
+    "workflows.views": ("views",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mitosam.data.augmentation import AugmentationSettings
 from mitosam.data.settings import DataSettings
 from mitosam.data.splits import SplitSettings
 from mitosam.embeddings import CacheSettings
@@ -41,6 +42,8 @@ class RunSettings(BaseModel):
     """Which sections train, validate and test."""
     training: TrainingSettings = TrainingSettings()
     """How the model is taught."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """What the mask decoder sees of the sections it is trained on."""
     teaching: TeachingSettings = TeachingSettings()
     """How it is taught with a few sections that were just finished, in an interactive session."""
     head: HeadSettings = HeadSettings()

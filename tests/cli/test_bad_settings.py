@@ -164,6 +164,26 @@ def unknown_device(place):
     return place.finetune(more=["--set", "model.device=warp"])
 
 
+@case('data.tile_px: tile_px must be a number of pixels from 32 or "auto", got .foo.')
+def tile_that_is_no_size(place):
+    return place.finetune(more=["--set", "data.tile_px=foo"])
+
+
+@case("model.input_px must be a multiple of 16 for .*, got 1000")
+def input_that_no_grid_of_cells_fills(place):
+    return place.finetune(more=["--set", "model.input_px=1000"])
+
+
+@case("model.input_px must be at least 224, the window of .*, got 64")
+def input_smaller_than_a_window(place):
+    return place.finetune(more=["--set", "model.input_px=64"])
+
+
+@case("model.input_px = 1600000 takes about .* GB of memory to encode")
+def input_larger_than_the_memory(place):
+    return place.finetune(more=["--set", "model.input_px=1600000"])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_one_line_and_touches_nothing(name, place, mitosam):
     assert_one_line_and_nothing_touched(CASES[name], place, mitosam)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mitosam.data.views import AS_IT_IS, View, random_view
+from mitosam.data.views import AS_IT_IS, View
 
 squares = st.integers(1, 6).flatmap(
     lambda side: arrays(np.uint8, (side, side), elements=st.integers(0, 255))
@@ -59,12 +59,3 @@ def test_contrast_by_hand():
         [64, 69],
         [191, 191],
     ]
-
-
-@given(st.integers(0, 2**32))
-def test_a_random_view_follows_from_its_generator_and_keeps_to_its_ranges(seed):
-    view, again = (random_view(np.random.default_rng(seed)) for _ in range(2))
-    assert view == again
-    assert 0 <= view.symmetry < 8
-    assert 0.67 <= view.gamma <= 1.5
-    assert 0.75 <= view.gain <= 1.25

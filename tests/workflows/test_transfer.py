@@ -91,7 +91,7 @@ def save_untaught(
         base_name=settings.model.name,
         base_hash=sam.weights_hash,
         normalisation=(normalisation or Normalisation()).to_dict(),
-        tile_px=settings.data.tile_px,
+        tile_px=settings.data.tile_side_px,
         trained_parts=("mask_decoder",),
         settings_toml=settings.to_toml(),
         scores={},

@@ -1,4 +1,4 @@
-"""The commands that score a run and report on it."""
+"""The commands that score a run, report on it, and show what it trains on."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ if TYPE_CHECKING:
     from mitosam.workflows.runs import Run
 
 DEFAULT_METHODS, DEFAULT_RIVAL = "head,prompted", "unet"
+
+
+@app.command()
+def views(
+    run: opt.RunFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")],
+    *,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Try a setting, as augmentation.blur_px=2; many times."),
+    ] = None,
+) -> None:
+    """Draw what training sees: views of a run's sections, and each artefact by itself.
+
+    Example: mitosam views run --out views.png --set augmentation.fold=0.8
+    """
+    from mitosam.workflows.runs import Run
+    from mitosam.workflows.views import views as draw
+
+    typer.echo(draw(Run.open(run), out, overrides=set_ or (), progress=progress))
 
 
 @app.command()

@@ -144,6 +144,7 @@ def show_plan(console: Console, plan: Plan) -> None:
             "peak memory": readable_bytes(plan.peak_memory_bytes),
             "disk, embedding cache": readable_bytes(plan.cache_bytes),
             "disk, run folder": readable_bytes(plan.run_bytes),
+            **({"tiles": plan.tile} if plan.tile else {}),
         },
     )
     if plan.presets:

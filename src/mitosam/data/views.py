@@ -1,4 +1,4 @@
-"""Views of a tile for training: turned, mirrored, and with another contrast.
+"""Views of a tile for training: turned, mirrored, with another contrast and with artefacts.
 
 Neighbouring sections are near copies, so a different view of each is worth more than each as it
 is, and costs no more to encode.
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from mitosam.data.artefacts import NO_ARTEFACTS, Artefacts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One of the square's eight symmetries, then a change of contrast and brightness.
+    """One of the square's eight symmetries, then a change of contrast, then artefacts.
 
     The grey value v in 0 to 1 becomes `gain * (v ** gamma - 0.5) + 0.5`, clipped.
     """
@@ -22,6 +24,7 @@ class View:
     symmetry: int = 0
     gamma: float = 1.0
     gain: float = 1.0
+    artefacts: Artefacts = NO_ARTEFACTS
 
     def of_labels(self, labels: Shaped[np.ndarray, "t t"]) -> Shaped[np.ndarray, "t t"]:
         """The labels, turned and mirrored."""
@@ -29,8 +32,10 @@ class View:
         return np.ascontiguousarray(np.rot90(mirrored, self.symmetry % 4))
 
     def of_pixels(self, pixels: UInt8[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t"]:
-        """The image, turned, mirrored and with its new contrast."""
-        turned = self.of_labels(pixels)
+        """The image, turned, mirrored, with its new contrast and its artefacts."""
+        return self.artefacts.of_pixels(self._with_contrast(self.of_labels(pixels)))
+
+    def _with_contrast(self, turned: UInt8[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t"]:
         if self.gamma == 1.0 and self.gain == 1.0:
             return turned
         grey = np.arange(256) / 255
@@ -40,15 +45,4 @@ class View:
 
 
 AS_IT_IS = View()
-
-
-def random_view(rng: np.random.Generator) -> View:
-    """Any symmetry; every other view with gamma from 0.67 to 1.5 and gain from 0.75 to 1.25."""
-    symmetry, changes_contrast = int(rng.integers(8)), bool(rng.integers(2))
-    if not changes_contrast:
-        return View(symmetry=symmetry)
-    return View(
-        symmetry=symmetry,
-        gamma=float(np.exp(rng.uniform(-0.4, 0.4))),
-        gain=float(rng.uniform(0.75, 1.25)),
-    )
+NUM_SYMMETRIES = 8

@@ -118,6 +118,7 @@ class Promptable(nn.Module, ABC):
         self.weights_hash = ""
         self.encoder_hash = ""
         self.adapters_hash = ""
+        self.resized_hash = ""  # of the weights as `input_size` changed them
         self._image_position: Tensor | None = None
 
     @property

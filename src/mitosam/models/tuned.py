@@ -37,6 +37,8 @@ class TunedInfo(BaseModel):
     """How grey values were brought to 8 bits; inference does the same."""
     tile_px: int
     """The side of what the encoder saw at once, in section pixels."""
+    input_px: int | None = None
+    """The side of the model's input that those tiles were scaled to; unset in older files."""
     trained_parts: tuple[str, ...]
     """The parts whose weights are in the file, e.g. mask_decoder."""
     lora: LoraSettings | None = None
@@ -153,6 +155,11 @@ def load_tuned(path: Path, base: Promptable) -> TunedInfo:
         raise ModelError(
             f"{path} was tuned from {info.base_name} with hash {info.base_hash}, and this base "
             f"model is {base.name} with hash {base.weights_hash}; load it onto {info.base_name}"
+        )
+    if info.input_px not in (None, base.input_px):
+        raise ModelError(
+            f"{path} was trained at model.input_px = {info.input_px}, got {base.input_px}; set it "
+            f"to {info.input_px}, or leave it out"
         )
     trained = {n: t for n, t in read_weights(path).items() if not n.startswith(HEAD_PREFIX)}
     adapters = {n: trained.pop(n) for n in list(trained) if n.endswith(ADAPTER_SUFFIXES)}

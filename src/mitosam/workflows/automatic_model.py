@@ -108,7 +108,7 @@ def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
     head = load_head(run.tuned_weights)
     return Segmenter(
         sam=model.sam,
-        tile_px=run.settings.data.tile_px,
+        tile_px=run.settings.data.tile_side_px,
         encode=encode_cached(model.cache),
         head=None if head is None else pixel_model(head, model.sam),
         info=AutomaticInfo.parse(info.automatic_json),

@@ -184,7 +184,8 @@ def hash_model(segmenter: Segmenter, method: Method) -> str:
     if method == "prompted":
         facts.append(segmenter.info.settings_of("head").model_dump_json())
     if method != "head" or (head is not None and head.shape.embedding_channels):
-        facts += [hash_weights(segmenter.sam.state_dict().items()), segmenter.tile_px]
+        sam = segmenter.sam
+        facts += [hash_weights(sam.state_dict().items()), segmenter.tile_px, sam.input_px]
     return hash_facts(facts)
 
 

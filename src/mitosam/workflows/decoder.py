@@ -125,7 +125,8 @@ def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:
         if training.augment and plain:
             count = max(round(training.views_per_tile * len(plain)), training.min_views)
             rng = np.random.default_rng([run.settings.seed, 2])
-            plain = draw_views(part.volume, part.split.train, settings, count, rng)
+            changes = run.settings.augmentation
+            plain = draw_views(part.volume, part.split.train, settings, count, rng, changes)
         train_tiles += plain
         validation_tiles += tiles_of(part.volume, part.split.validation, settings)
     return (
@@ -159,7 +160,8 @@ def _save(
         base_name=settings.model.name,
         base_hash=sam.weights_hash,
         normalisation=volume.normalisation.to_dict(),
-        tile_px=settings.data.tile_px,
+        tile_px=settings.data.tile_side_px,
+        input_px=sam.input_px,
         trained_parts=parts.parts,
         lora=settings.training.lora if adapters else None,
         settings_toml=settings.to_toml(),

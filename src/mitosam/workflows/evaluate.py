@@ -20,6 +20,7 @@ from mitosam.evaluation.scores import Method, Score, answers_of
 from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.evaluation.trust import Trust, measure_trust
+from mitosam.models.input_size import is_trained
 from mitosam.models.pixels import upsample_logits
 from mitosam.models.promptable import ModelPrompts, Promptable, hash_weights
 from mitosam.progress import SILENT, Progress
@@ -78,7 +79,7 @@ def evaluate_base(run: Run, model: LoadedModel, *, progress: Progress = SILENT) 
     ModelError
         The model was trained, or a tuned part was loaded onto it.
     """
-    if hash_weights(model.sam.state_dict().items()) != model.sam.weights_hash:
+    if is_trained(model.sam):
         raise ModelError(
             f"{model.sam.name} was trained since it was loaded, so it is no base model; "
             "load it again"

@@ -18,7 +18,7 @@ from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic_results import AutomaticScore
 from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
-from mitosam.workflows.models import load_base
+from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.plan import plan
 from mitosam.workflows.plan_parts import best_that_fits
 from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
@@ -94,7 +94,7 @@ def _finetune(
         settings = override_settings(settings, [f"training.parts={json.dumps(parts)}"])
     _check_out(out, settings, resume=resume)
     model = load_base(settings)  # first, as a model that is not there would be found out late
-    run = _open_run(sources, out, settings, resume=resume, progress=progress)
+    run = _open_run(sources, out, settings, model, resume=resume, progress=progress)
     before = time.monotonic()
     evaluate_base(run, model, progress=progress)
     reserve = EVALUATION_SHARE * (time.monotonic() - before)
@@ -159,12 +159,19 @@ def _check_out(out: Path, settings: RunSettings, *, resume: bool) -> None:
 
 
 def _open_run(
-    sources: Sources, out: Path, settings: RunSettings, *, resume: bool, progress: Progress
+    sources: Sources,
+    out: Path,
+    settings: RunSettings,
+    model: LoadedModel,
+    *,
+    resume: bool,
+    progress: Progress,
 ) -> Run:
+    input_px = model.sam.input_px
     if not resume:
-        return prepare(sources, out, settings, progress=progress)
+        return prepare(sources, out, settings, input_px=input_px, progress=progress)
     run = Run.resume(out, settings)
     if run.is_prepared:
         check_sources(run, sources)
         return run
-    return prepare_run(run, sources, progress=progress)
+    return prepare_run(run, sources, input_px=input_px, progress=progress)

@@ -144,7 +144,7 @@ def section_examples(
 
 def encode_section(part: Part, z: int, run: Run, model: LoadedModel) -> dict[Window, str]:
     """The cache's key of each tile of a section."""
-    section, tile_px = np.asarray(part.volume.images[z]), run.settings.data.tile_px
+    section, tile_px = np.asarray(part.volume.images[z]), run.settings.data.tile_side_px
     return {
         window: model.cache.fill_one(
             pixels_of(section, window),
@@ -170,7 +170,7 @@ def section_example(
             (height, width),
             window,
             lambda tile: model.cache.load(keys[tile]),
-            tile_px=run.settings.data.tile_px,
+            tile_px=run.settings.data.tile_side_px,
         ),
     )
 

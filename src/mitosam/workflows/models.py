@@ -18,6 +18,7 @@ from mitosam.errors import SettingsError
 from mitosam.geometry import ModelFrame
 from mitosam.inference.tiles import Encode
 from mitosam.models.frontier import Frontier
+from mitosam.models.input_size import resize_input
 from mitosam.models.load import load_model
 from mitosam.models.precision import choose_precision
 from mitosam.models.promptable import Promptable
@@ -38,7 +39,8 @@ class LoadedModel:
 def load_base(settings: RunSettings) -> LoadedModel:
     """The base model that the settings name."""
     keep_freed_memory()
-    sam = place(load_model(settings.model.name), settings.model)
+    loaded = resize_input(load_model(settings.model.name), settings.model.input_px)
+    sam = place(loaded, settings.model)
     return LoadedModel(sam=sam, cache=open_cache(sam, settings.cache))
 
 

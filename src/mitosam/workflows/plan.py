@@ -39,6 +39,7 @@ from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
 from mitosam.workflows.rival import UNet
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import TileQuestions
+from mitosam.workflows.tile_size import choose_tile, describe_tile, measure_objects
 from mitosam.workflows.tiles import SectionTile, tiles_of, tiles_with_mitochondria
 
 MAX_SAMPLED_SECTIONS = 6
@@ -70,6 +71,8 @@ class Plan:
     precision: str
     presets: tuple[PlannedPreset, ...] = ()
     """The same run with each preset of trained parts, cheapest first."""
+    tile: str = ""
+    """What `data.tile_px = "auto"` came to."""
 
     @property
     def seconds(self) -> float:
@@ -117,6 +120,12 @@ def plan(
         everything = tuple(range(len(few_images)))
         run.write_parts({"volume": _all_test(everything)})
         model = load_base(settings)
+        chosen = ""
+        if settings.data.tile_px == "auto":
+            size = measure_objects(volume, everything, settings, progress)
+            settings = choose_tile(settings, volume, size, model.sam.input_px)
+            run = replace(run, settings=settings)
+            chosen = describe_tile(size, settings.data.tile_side_px, model.sam.input_px)
         tiles = tiles_of(volume, everything, settings.data)
         held = tiles_with_mitochondria(tiles, settings.data)
         asked = list(ask(run))
@@ -134,7 +143,8 @@ def plan(
         tiles=len(tiles) / len(everything),
         questions=sum(len(one.questions) for one in asked) / len(everything),
     )
-    return _add_up(settings, images, split, model, timing, sample, timings)
+    added = _add_up(settings, images, split, model, timing, sample, timings)
+    return replace(added, tile=chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +327,7 @@ def _num_head_tiles(settings: RunSettings, split: Split, shape_yx: tuple[int, in
     if not (settings.head.enabled and settings.head.use_embedding):
         return 0
     sections = len(split.train) + len(split.validation) + len(split.test)
-    return sections * len(embedding_windows(shape_yx, settings.data.tile_px))
+    return sections * len(embedding_windows(shape_yx, settings.data.tile_side_px))
 
 
 def _head_stages(

@@ -8,7 +8,7 @@ from pathlib import Path
 from mitosam.config import RunSettings
 from mitosam.data.intensity import adopt_normalisation
 from mitosam.data.patches import Patch, list_patches
-from mitosam.data.prepared import PreparedVolume, prepare_halves, prepare_volume
+from mitosam.data.prepared import prepare_halves, prepare_volume
 from mitosam.data.splits import Split, split_sections
 from mitosam.errors import SettingsError
 from mitosam.geometry import PatchGrid
@@ -17,6 +17,7 @@ from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import Volume
 from mitosam.progress import SILENT, Progress
 from mitosam.workflows.runs import Run, new_run
+from mitosam.workflows.tile_size import Parts, resolve_tile
 
 MIN_SECTIONS_FOR_SLABS = 3
 # The part that is reported on where it is a volume of its own.
@@ -49,9 +50,16 @@ class PatchCounts:
 
 
 def prepare(
-    sources: Sources, out: Path, settings: RunSettings, *, progress: Progress = SILENT
+    sources: Sources,
+    out: Path,
+    settings: RunSettings,
+    *,
+    input_px: int | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
-    """A new run in `out` with its data checked, normalised and split.
+    """A new run in `out` with its data checked, normalised and split, and `data.tile_px` a number.
+
+    `input_px` is the side of the model's input, for callers that have loaded it already.
 
     Raises
     ------
@@ -62,7 +70,7 @@ def prepare(
     """
     opened = open_pair(sources.images, sources.masks)
     with new_run(out, settings) as run:
-        return prepare_run(run, sources, opened, progress=progress)
+        return prepare_run(run, sources, opened, input_px=input_px, progress=progress)
 
 
 def check_sources(run: Run, sources: Sources) -> None:
@@ -104,9 +112,10 @@ def prepare_run(
     sources: Sources,
     opened: tuple[Volume, Volume, Pairing] | None = None,
     *,
+    input_px: int | None = None,
     progress: Progress = SILENT,
 ) -> Run:
-    """Fill a run's `prepared` folder."""
+    """The run with its `prepared` folder filled and its settings resolved."""
     images, masks, pairing = opened or open_pair(sources.images, sources.masks)
     progress.say(pairing.describe())
     num_sections = images.shape_zyx[0]
@@ -125,11 +134,9 @@ def prepare_run(
             progress=progress,
         )
         parts = {"volume": (volume, split)}
+    run = resolve_tile(run, parts, input_px=input_px, progress=progress)
     record_parts(run, sources, parts, progress)
     return run
-
-
-Parts = dict[str, tuple[PreparedVolume, Split]]
 
 
 def record_parts(run: Run, sources: Sources, parts: Parts, progress: Progress = SILENT) -> None:

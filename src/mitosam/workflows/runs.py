@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mitosam.config import RunSettings, changed_settings, read_settings
 from mitosam.data.prepared import PreparedVolume
@@ -26,6 +26,8 @@ from mitosam.storage import require_new_folder, write_text
 log = logging.getLogger(__name__)
 
 SETTINGS, PROVENANCE, PARTS = "settings.toml", "run.json", "parts.json"
+# The fact in run.json that says what data.tile_px = "auto" came to.
+TILE_SIZE = "tile size"
 REPORTED_PACKAGES = ("mitosam", "torch", "transformers", "monai", "numpy", "scikit-image")
 
 
@@ -98,13 +100,25 @@ class Run:
             It was made with others; the first are named.
         """
         run = cls.open(folder)
-        changed = changed_settings(run.settings, settings)
+        changed = changed_settings(run.settings, run._with_its_tile(settings))
         if changed:
             raise SettingsError(
                 f"{folder} was made with other settings ({'; '.join(changed[:3])}); "
                 "resume with the same ones or choose another --out"
             )
         return run
+
+    def _with_its_tile(self, settings: RunSettings) -> RunSettings:
+        """Settings that ask for `data.tile_px = "auto"`, with what that gave in this run."""
+        tile_px = self.settings.data.tile_px
+        if settings.data.tile_px != "auto" or TILE_SIZE not in self.provenance():
+            return settings
+        return with_tile(settings, tile_px)
+
+    def with_settings(self, settings: RunSettings) -> Run:
+        """The run with other settings, which its folder holds from now on."""
+        write_text(self.folder / SETTINGS, settings.to_toml())
+        return replace(self, settings=settings)
 
     def derive(self, folder: Path, settings: RunSettings) -> Run:
         """A new run in another folder that scores this run's data and model differently.
@@ -260,6 +274,12 @@ def read_object(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); make the run anew") from error
     return found
+
+
+def with_tile(settings: RunSettings, tile_px: int | Literal["auto"]) -> RunSettings:
+    """The settings with another `data.tile_px`."""
+    data = settings.data.model_copy(update={"tile_px": tile_px})
+    return settings.model_copy(update={"data": data})
 
 
 def require_same_training(before: RunSettings, after: RunSettings) -> None:

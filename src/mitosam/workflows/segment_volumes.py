@@ -64,6 +64,7 @@ class Job:
             hash_weights(self.segmenter.sam.state_dict().items()),
             hash_weights(head.network.state_dict().items()) if head else "",
             self.segmenter.tile_px,
+            self.segmenter.sam.input_px,
             self.segmenter.sam.precision,
             self.segmenter.info.model_dump_json(),
             self.method,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from mitosam.data.augmentation import AugmentationSettings, random_view
 from mitosam.data.masks import pieces
 from mitosam.data.prepared import PreparedVolume
 from mitosam.data.settings import DataSettings
-from mitosam.data.views import AS_IT_IS, View, random_view
+from mitosam.data.views import AS_IT_IS, NUM_SYMMETRIES, View
 from mitosam.embeddings import EmbeddingCache, Tile
 from mitosam.geometry import ModelFrame, PatchGrid, Window, tile_windows
 from mitosam.progress import SILENT, Progress
@@ -82,7 +83,7 @@ def tiles_of(
     volume: PreparedVolume, sections: Iterable[int], settings: DataSettings
 ) -> list[SectionTile]:
     """All tiles of some sections, section by section."""
-    windows = tile_windows(section_grid(volume, settings), settings.tile_px)
+    windows = tile_windows(section_grid(volume, settings), settings.tile_side_px)
     return [
         SectionTile(volume=volume, section=z, window=window) for z in sections for window in windows
     ]
@@ -101,23 +102,58 @@ def draw_views(
     settings: DataSettings,
     count: int,
     rng: np.random.Generator,
+    augmentation: AugmentationSettings | None = None,
 ) -> list[SectionTile]:
-    """`count` tiles anywhere in the sections, as many from each, each under a random view."""
+    """`count` tiles of the sections, as many from each, each under a view of its own."""
+    augmentation = augmentation or AugmentationSettings()
+    if augmentation.places == "tiles":
+        return _views_of_tiles(tiles_of(volume, sections, settings), count, rng, augmentation)
+    chosen = [sections[number * len(sections) // count] for number in range(count)]
+    return [draw_view(volume, z, settings, augmentation, rng) for z in chosen]
+
+
+def draw_view(
+    volume: PreparedVolume,
+    section: int,
+    settings: DataSettings,
+    augmentation: AugmentationSettings,
+    rng: np.random.Generator,
+) -> SectionTile:
+    """A tile anywhere in a section under a random view, with its pixels and its labels.
+
+    Where the encoder is trained, and nothing cached, each step may draw its own.
+    """
     _, height, width = volume.shape_zyx
-    size = settings.tile_px
-    tiles = []
-    for number in range(count):
-        y = int(rng.integers(0, max(0, height - size) + 1))
-        x = int(rng.integers(0, max(0, width - size) + 1))
-        tiles.append(
-            SectionTile(
-                volume=volume,
-                section=sections[number * len(sections) // count],
-                window=Window(y, x, size, size),
-                view=random_view(rng),
-            )
-        )
-    return tiles
+    size = settings.tile_side_px
+    y = int(rng.integers(0, max(0, height - size) + 1))
+    x = int(rng.integers(0, max(0, width - size) + 1))
+    return SectionTile(
+        volume=volume,
+        section=section,
+        window=Window(y, x, size, size),
+        view=random_view(rng, augmentation),
+    )
+
+
+def _views_of_tiles(
+    tiles: Sequence[SectionTile],
+    count: int,
+    rng: np.random.Generator,
+    augmentation: AugmentationSettings,
+) -> list[SectionTile]:
+    """The tiles as they are, then all of them under the next symmetry, and so on to `count`.
+
+    The last round takes tiles that are spread evenly.
+    """
+    views: list[SectionTile] = []
+    while len(views) < count:
+        turned = len(views) // len(tiles) % NUM_SYMMETRIES if augmentation.symmetries else 0
+        num_left = min(count - len(views), len(tiles))
+        for number in range(num_left):
+            drawn = random_view(rng, augmentation)
+            tile = tiles[number * len(tiles) // num_left]
+            views.append(replace(tile, view=replace(drawn, symmetry=turned)))
+    return views
 
 
 def encode_tiles(

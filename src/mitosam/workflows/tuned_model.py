@@ -10,6 +10,7 @@ from mitosam.data.intensity import Normalisation
 from mitosam.data.settings import DataSettings
 from mitosam.errors import InputNotFoundError
 from mitosam.inference.predictor import Predictor
+from mitosam.models.input_size import resize_input
 from mitosam.models.load import EMBEDDED, load_model
 from mitosam.models.promptable import Promptable
 from mitosam.models.settings import ModelSettings
@@ -41,10 +42,13 @@ def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -
     settings = settings or ModelSettings()
     weights = tuned_weights(Path(model))
     if weights is None:
-        sam = place(load_model(str(model)), settings)
-        return UsableModel(sam=sam, tile_px=DataSettings().tile_px, normalisation=None, info=None)
+        sam = place(resize_input(load_model(str(model)), settings.input_px), settings)
+        return UsableModel(
+            sam=sam, tile_px=DataSettings().tile_side_px, normalisation=None, info=None
+        )
     info = read_tuned_info(weights)
-    sam = place(load_model(info.base_name), settings)
+    input_px = settings.input_px or info.input_px
+    sam = place(resize_input(load_model(info.base_name), input_px), settings)
     load_tuned(weights, sam)
     return UsableModel(
         sam=sam,

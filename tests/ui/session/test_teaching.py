@@ -37,13 +37,15 @@ def labels():
 def test_tiles_are_those_of_the_tuned_model_and_its_split_is_left_behind(tmp_path, labels):
     trained = resolve_settings(
         overrides=[
-            *("data.tile_px=256", "split.kind=given", 'split.train="1-10"'),
+            *("data.tile_px=256", "model.input_px=512"),
+            *("split.kind=given", 'split.train="1-10"'),
             *('split.validation="11-12"', 'split.test="15-20"'),
         ]
     )
     written = lesson(tmp_path, labels, [1, 2], trained=trained)
     settings = teaching_settings(written.settings, written.num_sections)
     assert settings.data.tile_px == 256
+    assert settings.model.input_px == 512
     assert settings.teaching.steps == 7
     assert (settings.split.train, settings.split.validation) == ("1-2", "")
 

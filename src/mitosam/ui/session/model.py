@@ -70,11 +70,12 @@ class SessionModel:
 
     def shares_embeddings_with(self, other: SessionModel) -> bool:
         """Whether the other's embeddings are its own: both were tuned from the same base."""
-        return (self.sam.weights_hash, self.sam.precision, self.usable.tile_px) == (
-            other.sam.weights_hash,
-            other.sam.precision,
-            other.usable.tile_px,
-        )
+        return self._sight == other._sight
+
+    @property
+    def _sight(self) -> tuple[str, str, int, int]:
+        sam = self.sam
+        return sam.weights_hash, sam.precision, sam.input_px, self.usable.tile_px
 
 
 def _in_turns(encode: Encode, turns: EncoderTurns) -> Encode:

@@ -97,6 +97,9 @@ def _settings(settings: RunSettings, origin: Origin) -> RunSettings:
         "model": settings.model,
         "split": SplitSettings(),  # the tuned model's was of another stack
     }
+    if origin.trained is not None:
+        seen = {"input_px": origin.trained.model.input_px}
+        here["model"] = settings.model.model_copy(update=seen)
     trained = settings if origin.trained is None else origin.trained.model_copy(update=here)
     return override_settings(trained, [f'model.name="{origin.base_name}"', "head.enabled=true"])
 
