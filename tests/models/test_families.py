@@ -29,7 +29,7 @@ from mitosam.models.families import FAMILIES as KINDS
 from mitosam.models.head import Head, HeadShape, as_stack
 from mitosam.models.high_resolution import HighResolution, pack, unpack
 from mitosam.models.load import load_model
-from mitosam.models.parts import PRESETS
+from mitosam.models.part_settings import PRESETS
 from mitosam.models.promptable import ModelPrompts, Promptable
 from mitosam.models.tuned import load_tuned, save_tuned
 from mitosam.training.parts import choose_parts

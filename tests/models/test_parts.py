@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from mitosam.errors import ModelError, SettingsError
 from mitosam.models.build import build_sam
 from mitosam.models.frontier import Frontier, blocks_of
-from mitosam.models.lora import LoraSettings, add_lora, apply_lora, lora_layers, merge_lora
-from mitosam.models.parts import PRESETS, trained_names
+from mitosam.models.lora import add_lora, apply_lora, lora_layers, merge_lora
+from mitosam.models.part_settings import PRESETS, LoraSettings
+from mitosam.models.parts import trained_names
 from mitosam.models.sam import Sam
 from mitosam.training.settings import TrainingSettings
 from tests.models.tiny_models import make_tiny_vit_sam, make_transformers_sam, tiny_sam_config

@@ -26,6 +26,7 @@ from tests.training.tiny_examples import (
 )
 
 SETTINGS = TrainingSettings(
+    parts=("mask_decoder",),
     epochs=1,
     min_steps=12,
     validations=3,
@@ -235,6 +236,7 @@ def test_without_anything_to_validate_on_the_last_weights_are_kept(tmp_path, rea
 def test_training_fits_what_it_sees(tmp_path):
     one = [make_example(disc_labels(4, 64))]
     keen = TrainingSettings(
+        parts=("mask_decoder",),
         epochs=1,
         min_steps=150,
         validations=3,

@@ -22,7 +22,7 @@ def test_a_plan_has_times_memory_and_disk_and_writes_no_run(tmp_path, sources, b
     assert found.run_bytes > 4 * 192 * 192
     assert found.precision == "fp32"
     assert contents(sources.images.parent) == before
-    assert len(contents(cache)) == 1
+    assert len(contents(cache)) == 2  # an embedding, and features before the late blocks
 
 
 def test_more_epochs_take_longer_in_proportion(sources, base_model):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mitosam.errors import SettingsError
-from mitosam.models.parts import PRESETS
+from mitosam.models.part_settings import PRESETS
 from mitosam.workflows import finetune as finetune_module
 from mitosam.workflows.finetune import finetune
 from mitosam.workflows.plan import plan

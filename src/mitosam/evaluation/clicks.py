@@ -140,8 +140,8 @@ def _mean_msa(scores: Sequence[ClickScore]) -> float:
 def prompted_msa(ious: Float[np.ndarray, " n"]) -> float:
     """TP / (TP + FP + FN) in the mean over thresholds, where each object of a section has one mask.
 
-    >>> prompted_msa(np.array([1.0, 0.0]))
-    0.3333333333333333
+    >>> round(prompted_msa(np.array([1.0, 0.0])), 6)
+    0.333333
     """
     hits = (ious[:, None] >= np.array(MSA_THRESHOLDS)).sum(axis=0)
     return float(np.mean(hits / (2 * len(ious) - hits)))

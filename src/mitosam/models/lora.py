@@ -8,39 +8,20 @@ model computes what its base does, as fast.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from mitosam.errors import ModelError, SettingsError
 from mitosam.models.frontier import blocks_of
+from mitosam.models.part_settings import LoraSettings, Target
 from mitosam.models.promptable import Promptable
 
-Target = Literal["encoder", "mask_decoder"]
 _MODULES: dict[Target, str] = {"encoder": "vision_encoder", "mask_decoder": "mask_decoder"}
-# peft's names: layer.lora_A.default.weight; ours leave out the name of its only adapter.
 ADAPTER_SUFFIXES = (".lora_A", ".lora_B")
 """What the names of adapters end with in a tuned model's file."""
+# peft's names: layer.lora_A.default.weight; ours leave out the name of its only adapter.
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
-
-
-class LoraSettings(BaseModel):
-    """Which linear layers get adapters, and how wide these are."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-    rank: int = Field(default=8, ge=1)
-    """Width of the adapters."""
-    alpha: float = Field(default=16, gt=0)
-    """An adapter's output is scaled by `alpha / rank`."""
-    on: tuple[Target, ...] = Field(default=("encoder",), min_length=1)
-    """Parts that are adapted: "encoder", "mask_decoder" or both."""
-    last_blocks: int = Field(default=0, ge=0)
-    """Adapt only so many of the encoder's last blocks; what comes before is cached. 0 for all."""
 
 
 def lora_layers(sam: Promptable, settings: LoraSettings) -> list[str]:

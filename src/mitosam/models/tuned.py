@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mitosam.errors import ModelError, SettingsError
 from mitosam.models.head import Head, HeadShape
-from mitosam.models.lora import ADAPTER_SUFFIXES, LoraSettings, apply_lora
+from mitosam.models.lora import ADAPTER_SUFFIXES, apply_lora
+from mitosam.models.part_settings import LoraSettings
 from mitosam.models.promptable import Promptable, hash_weights
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.storage import atomic_path

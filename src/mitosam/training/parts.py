@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mitosam.models.frontier import Frontier
 from mitosam.models.lora import add_lora
-from mitosam.models.parts import Part, resolve_parts, trained_names
+from mitosam.models.part_settings import Part
+from mitosam.models.parts import resolve_parts, trained_names
 from mitosam.models.promptable import Promptable
 from mitosam.training.settings import TrainingSettings
 from mitosam.training.trained import TrainedParameters

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mitosam.models.lora import LoraSettings
-from mitosam.models.parts import Part, check_parts, expand_parts
+from mitosam.models.part_settings import LoraSettings, Part, check_parts, expand_parts
 
 Parts = Annotated[tuple[Part, ...], BeforeValidator(expand_parts)]
 Loss = Literal["dice_bce", "dice", "bce", "focal", "dice_focal"]

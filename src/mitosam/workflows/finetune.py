@@ -12,7 +12,7 @@ import psutil
 
 from mitosam.config import RunSettings, override_settings
 from mitosam.errors import OutputExistsError
-from mitosam.models.parts import PRESETS
+from mitosam.models.part_settings import PRESETS
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic_results import AutomaticScore

@@ -20,7 +20,7 @@ from typing import Any
 
 from mitosam.config import RunSettings, override_settings, validate_settings
 from mitosam.errors import MitosamError
-from mitosam.models.parts import PRESETS
+from mitosam.models.part_settings import PRESETS
 from mitosam.progress import SILENT, Progress
 
 TIMED_STEPS = 4
