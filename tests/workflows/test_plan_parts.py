@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from mitosam.errors import SettingsError
@@ -60,7 +62,8 @@ def test_what_is_refused_or_too_large_is_not_chosen():
 def test_a_budget_chooses_the_parts_unless_they_are_named(
     sources, base_model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(finetune_module, "WORTH_PLANNING_S", 1.0)
+    quick = SimpleNamespace(presets=planned(decoder=1, late=2, full=4))
+    monkeypatch.setattr(finetune_module, "plan", lambda *_, **__: quick)
     settings = short_settings(base_model)
     result = finetune(sources, tmp_path / "chosen", settings, budget_s=600)
     assert result.run.settings.training.parts == PRESETS["late"]
@@ -72,7 +75,8 @@ def test_a_budget_chooses_the_parts_unless_they_are_named(
 def test_a_killed_run_with_a_budget_resumes_with_the_parts_it_chose(
     sources, base_model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(finetune_module, "WORTH_PLANNING_S", 1.0)
+    quick = SimpleNamespace(presets=planned(decoder=1, late=2, full=4))
+    monkeypatch.setattr(finetune_module, "plan", lambda *_, **__: quick)
     settings = short_settings(base_model)
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
