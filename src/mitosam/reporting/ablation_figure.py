@@ -62,7 +62,7 @@ def _rows(content: Ablation, prompt: Prompt) -> list[_Row]:
         rows.append(_Row(text=content.untuned.label, level=content.untuned))
     for block in content.blocks:
         levels = [level for level in block.levels if level.score(prompt, "iou")]
-        if levels:
+        if not all(level.is_base for level in levels):  # of a study that was stopped early
             rows.append(_Row(text=block.name, level=None))
             rows += [_Row(text=level.label, level=level) for level in levels]
     return rows
