@@ -46,6 +46,44 @@ class Window:
         return np.pad(inside, ((0, missing[0]), (0, missing[1])), constant_values=fill)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Box:
+    """A box of a volume in voxels, from its first corner up to, and without, its second."""
+
+    start_zyx: tuple[int, int, int]
+    stop_zyx: tuple[int, int, int]
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """How far it reaches along each axis."""
+        z, y, x = (b - a for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
+        return z, y, x
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """What it cuts out of an array of the whole volume."""
+        z, y, x = (slice(a, b) for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
+        return z, y, x
+
+    def grown(self, by_zyx: tuple[int, int, int], within_zyx: tuple[int, int, int]) -> Box:
+        """The box with a margin on all sides, as far as a volume of this shape reaches.
+
+        >>> Box((0, 2, 4), (1, 4, 6)).grown((1, 1, 1), (1, 9, 6))
+        Box(start_zyx=(0, 1, 3), stop_zyx=(1, 5, 6))
+        """
+        z0, y0, x0 = (max(a - by, 0) for a, by in zip(self.start_zyx, by_zyx, strict=True))
+        z1, y1, x1 = (
+            min(b + by, n) for b, by, n in zip(self.stop_zyx, by_zyx, within_zyx, strict=True)
+        )
+        return Box((z0, y0, x0), (z1, y1, x1))
+
+    def seen_from(self, outer: Box) -> Box:
+        """The same box counted from the first corner of another."""
+        z, y, x = outer.start_zyx
+        (z0, y0, x0), (z1, y1, x1) = self.start_zyx, self.stop_zyx
+        return Box((z0 - z, y0 - y, x0 - x), (z1 - z, y1 - y, x1 - x))
+
+
 @dataclass(frozen=True, slots=True)
 class PatchGrid:
     """Non-overlapping square patches of a section, row by row from its upper left corner.

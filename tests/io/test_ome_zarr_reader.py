@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 from mitosam.errors import InputError, MitosamError
+from mitosam.geometry import Box
 from mitosam.io import ome_zarr_reader
 from mitosam.io.open import open_volume
 
@@ -275,3 +276,16 @@ def test_zarr_is_imported_only_where_it_is_used(module):
     code = f"import sys, {module}; print('zarr' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_box_holds_what_the_whole_volume_holds_there(tmp_path_factory, data):
+    orders = {"zyx": (0, 1, 2), "xzy": (2, 0, 1)}
+    names = data.draw(st.sampled_from(sorted(orders)))
+    folder = tmp_path_factory.mktemp("boxes") / "a.zarr"
+    volume = open_volume(image(folder, axes(names), STACK.transpose(orders[names])))
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in STACK.shape)
+    stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, STACK.shape, strict=True))
+    box = Box(start, stop)
+    np.testing.assert_array_equal(volume.box(box), STACK[box.slices])

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from mitosam.errors import InputError, InputNotFoundError
+from mitosam.geometry import Box
 from mitosam.io.open import open_volume
 
 DTYPES = [np.uint8, np.uint16, np.int16, np.uint32, np.float32, np.float64, np.bool_]
@@ -241,3 +242,10 @@ def test_a_file_that_changes_while_in_use_is_noticed(tmp_path):
     iio.imwrite(tmp_path / "a.png", some_stack((4, 6)))
     with pytest.raises(InputError, match="changed while it was in use"):
         volume.section(0)
+
+
+def test_a_box_of_a_format_without_boxes_is_cut_from_its_sections(tmp_path):
+    stack = some_stack()
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    box = Box((1, 2, 3), (4, 12, 5))
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif").box(box), stack[box.slices])

@@ -6,6 +6,8 @@ import itertools
 import logging
 import lzma
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mitosam.errors import InputError
+from mitosam.geometry import Box
 from mitosam.io.ome_zarr_metadata import Node, is_zarr, read_multiscale, read_node
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
@@ -77,6 +80,8 @@ def _volume(node: Node, level: Node, axis_names: tuple[str, ...] | None, sizes: 
         dtype=reader.dtype,
         section_names=(name,) if single else tuple(f"page {z + 1}" for z in range(num_sections)),
         read_section=reader.read,
+        read_box=reader.read_box,
+        chunk_zyx=reader.chunk_zyx,
         voxel_size_nm=plausible_voxel_size_nm(str(node.folder), sizes, num_sections),
         named=single,
     )
@@ -99,7 +104,9 @@ class _SlabReader:
         if 0 in self._array.shape:
             raise InputError(f"{level.folder} is empty, its shape is {self._array.shape}")
         self.dtype = check_dtype(str(level.folder), self._array.dtype)
-        self._depth, self._rows, _ = (self._along(self._array.chunks, d) for d in self._dimensions)
+        depth, rows, columns = (self._along(self._array.chunks, d) for d in self._dimensions)
+        self.chunk_zyx = (depth, rows, columns)
+        self._depth, self._rows = depth, rows
         self._lock = threading.Lock()
         self._slab = -1
         self._strips: dict[int, Shaped[np.ndarray, "z y x"]] = {}
@@ -128,30 +135,43 @@ class _SlabReader:
             if z // self._depth != self._slab:
                 self._strips.clear()
                 self._slab = z // self._depth
-            try:
+            with self._damage_near(z):
                 rows = [self._rows_of(z, y) for y in range(0, self.shape_zyx[1], self._rows)]
-            except ZARR_ERRORS as error:
-                raise InputError(
-                    f"{self.folder} is damaged near section {z + 1} "
-                    f"({str(error) or type(error).__name__}); copy it again from its source"
-                ) from error
         section: Shaped[np.ndarray, "h w"] = np.concatenate(rows)
         return section.astype(self.dtype, copy=False)
+
+    def read_box(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
+        """The values of a box; no chunk of it stays decoded."""
+        with self._damage_near(box.start_zyx[0]):
+            return self._decoded(box).astype(self.dtype, copy=False)
+
+    @contextmanager
+    def _damage_near(self, z: int) -> Iterator[None]:
+        try:
+            yield
+        except ZARR_ERRORS as error:
+            raise InputError(
+                f"{self.folder} is damaged near section {z + 1} "
+                f"({str(error) or type(error).__name__}); copy it again from its source"
+            ) from error
 
     def _rows_of(self, z: int, y: int) -> Shaped[np.ndarray, "rows w"]:
         start = self._slab * self._depth
         if y // self._rows >= self._num_kept:
-            start, strip = z, self._decoded(z, z + 1, y)
+            start, strip = z, self._decoded(self._strip(z, z + 1, y))
         elif y in self._strips:
             strip = self._strips[y]
         else:
-            strip = self._strips[y] = self._decoded(start, start + self._depth, y)
+            strip = self._strips[y] = self._decoded(self._strip(start, start + self._depth, y))
         rows: Shaped[np.ndarray, "rows w"] = strip[z - start]
         return rows
 
-    def _decoded(self, start: int, stop: int, y: int) -> Shaped[np.ndarray, "z rows w"]:
-        z_axis, y_axis, x_axis = self._dimensions
-        wanted = {z_axis: slice(start, stop), y_axis: slice(y, y + self._rows), x_axis: slice(None)}
+    def _strip(self, start: int, stop: int, y: int) -> Box:
+        depth, height, width = self.shape_zyx
+        return Box((start, y, 0), (min(stop, depth), min(y + self._rows, height), width))
+
+    def _decoded(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
+        wanted = dict(zip(self._dimensions, box.slices, strict=True))
         selection = tuple(wanted.get(d, 0) for d in range(self._array.ndim))
         if self._is_blosc:
             _check_blosc_chunks(self.folder, self._array, selection)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mitosam.errors import InputError
+from mitosam.geometry import Box
 from mitosam.progress import SILENT, Progress
 
 READ_ERRORS: tuple[type[Exception], ...] = (
@@ -34,7 +35,9 @@ class Volume:
     """A stack of equally large grey sections in a file's own dtype, held nowhere as a whole.
 
     `voxel_size_nm` is z, y, x. `named` says that `section_names` come from files, so that they
-    mean something beyond their order.
+    mean something beyond their order. `read_box` is there where a file can be read by boxes, which
+    a volume whose sections are larger than memory must be; `chunk_zyx` are the boxes that the file
+    itself is made of.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Volume:
     read_section: Callable[[int], Shaped[np.ndarray, "height width"]]
     voxel_size_nm: tuple[float, float, float] | None = None
     named: bool = False
+    read_box: Callable[[Box], Shaped[np.ndarray, "z y x"]] | None = None
+    chunk_zyx: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
         return self.shape_zyx[0]
@@ -64,6 +69,26 @@ class Volume:
                 f"{_described(section.shape, section.dtype)}; start again"
             )
         return section
+
+    def box(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
+        """The voxels of a box inside the volume, read now.
+
+        Raises
+        ------
+        InputError
+            The file turns out to be damaged.
+        """
+        if self.read_box is None:
+            z, y, x = box.slices
+            return np.stack([self.section(i)[y, x] for i in range(z.start, z.stop)])
+        voxels = self.read_box(box)
+        if voxels.shape != box.shape_zyx or voxels.dtype != self.dtype:
+            raise InputError(
+                f"{self.name} changed while it was in use: the box from {box.start_zyx} to "
+                f"{box.stop_zyx} now is of {voxels.dtype} and has the shape {voxels.shape}; "
+                "start again"
+            )
+        return voxels
 
     def sections(self) -> Iterator[Shaped[np.ndarray, "height width"]]:
         """The sections one after the other."""
