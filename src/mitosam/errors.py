@@ -12,6 +12,10 @@ class InputError(MitosamError, ValueError):
     """An image, mask, prompt or table that cannot be used as it is."""
 
 
+class DamagedFileError(InputError):
+    """A file of ours that is not as it was written: cut short, or with other bytes."""
+
+
 class InputNotFoundError(MitosamError, FileNotFoundError):
     """A file or folder that was named and is not there."""
 
