@@ -21,7 +21,8 @@ from benchmarks.subject import open_sources, repeated
 from mitosam import __version__
 from mitosam.data.intensity import Normalisation
 from mitosam.data.settings import DataSettings
-from mitosam.inference.instances import EIGHT, InstanceSettings
+from mitosam.inference.cores import EIGHT
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.maps import boundary_of_labels
 from mitosam.io.volume import Volume
 from mitosam.io.write import write_sections_tiff

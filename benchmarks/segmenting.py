@@ -21,7 +21,13 @@ from mitosam.inference.head_maps import PixelModel
 from mitosam.inference.map_store import MapStore
 from mitosam.io.ome_zarr_writer import ZarrDraft
 from mitosam.io.open import open_volume
-from mitosam.workflows import automatic, automatic_model, segment
+from mitosam.workflows import (
+    automatic,
+    automatic_model,
+    segment,
+    segment_job,
+    segment_volumes,
+)
 from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.rival import UNet
 
@@ -30,10 +36,10 @@ ENCODING = "encoding tiles"
 STAGES = {
     (PixelModel, "maps"): "network",
     (automatic, "segment_candidates"): "mask decoder",
-    (MapStore, "fill"): "reading, joining tiles, storing maps",
+    (segment_volumes, "fill_maps"): "reading, joining tiles, storing maps",
     (automatic, "label_maps"): "maps to instances",
-    (MapStore, "label"): "maps to instances",
-    (ZarrDraft, "write_sections"): "writing volumes",
+    (MapStore, "find"): "maps to instances",
+    (ZarrDraft, "write_block"): "writing volumes",
     (ZarrDraft, "finish"): "writing volumes",
     (segment, "measure_volume"): "measuring",
     (segment, "write_previews"): "previews",
@@ -95,7 +101,7 @@ def _segmenter(way: Way, clock: Clock) -> Iterator[None]:
         timed = replace(loaded, encode=clock.timed(ENCODING, loaded.encode))
         return timed if way != "U-Net" else replace(timed, head=_rival(loaded))
 
-    with _replaced(segment, "segmenter_of", instead):
+    with _replaced(segment_job, "segmenter_of", instead):
         yield
 
 

@@ -11,7 +11,7 @@ import torch
 
 import mitosam
 from mitosam.data.intensity import Normalisation
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.models.head import Head, HeadShape
 from mitosam.models.input_size import resize_input
 from mitosam.models.load import load_model

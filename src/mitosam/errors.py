@@ -42,3 +42,7 @@ class ModelError(MitosamError, ValueError):
 
 class ModelNotFoundError(MitosamError, FileNotFoundError):
     """Weights that are not on this machine."""
+
+
+class WorkersError(MitosamError, RuntimeError):
+    """Worker processes that cannot be reached, or that an item of work brought down."""

@@ -35,6 +35,22 @@ class Window:
             and other.x + other.width <= self.x + self.width
         )
 
+    def grown(self, by_px: int, shape_yx: tuple[int, int]) -> Window:
+        """The window with a margin on all sides, as far as a section of this shape reaches."""
+        y, x = max(self.y - by_px, 0), max(self.x - by_px, 0)
+        bottom = min(self.y + self.height + by_px, shape_yx[0])
+        right = min(self.x + self.width + by_px, shape_yx[1])
+        return Window(y, x, bottom - y, right - x)
+
+    def seen_from(self, outer: Window) -> Window:
+        """The same window counted from the corner of another."""
+        return Window(self.y - outer.y, self.x - outer.x, self.height, self.width)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """What it cuts out of a section, past whose edges nothing is."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
     def cut(
         self, section: Shaped[np.ndarray, "height width"], *, fill: float = 0
     ) -> Shaped[np.ndarray, "h w"]:
@@ -75,6 +91,16 @@ class Box:
         z1, y1, x1 = (
             min(b + by, n) for b, by, n in zip(self.stop_zyx, by_zyx, within_zyx, strict=True)
         )
+        return Box((z0, y0, x0), (z1, y1, x1))
+
+    def within(self, shape_zyx: tuple[int, int, int]) -> Box:
+        """What of the box lies in a volume of this shape."""
+        return self.grown((0, 0, 0), shape_zyx)
+
+    def common(self, other: Box) -> Box:
+        """What two boxes that meet share."""
+        z0, y0, x0 = map(max, self.start_zyx, other.start_zyx)
+        z1, y1, x1 = map(min, self.stop_zyx, other.stop_zyx)
         return Box((z0, y0, x0), (z1, y1, x1))
 
     def seen_from(self, outer: Box) -> Box:

@@ -11,15 +11,17 @@ from scipy import ndimage
 from mitosam.data.phantom import make_phantom
 from mitosam.evaluation.contingency import count_overlaps
 from mitosam.evaluation.instances import score_instances
-from mitosam.inference.instances import (
-    GlobalCores,
-    InstanceSettings,
+from mitosam.inference.blocks import BlockGrid, sections_grid
+from mitosam.inference.cores import (
     grow_section,
-    label_cores,
-    label_maps,
     median_of_sections,
+    number_cores,
     section_cores,
+    summarise_cores,
 )
+from mitosam.inference.instance_settings import InstanceSettings
+from mitosam.inference.instances import label_maps
+from mitosam.inference.joining import join_cores
 from tests.inference.true_maps import KEEP_ALL, MAPS, SETTINGS, SHAPES, maps_of, same_partition
 
 
@@ -37,18 +39,40 @@ def volume_with(*boxes, shape=(6, 20, 24)):
     return labels
 
 
+def joined_cores(cores, grid, overlap):
+    """Each voxel's instance, by blocks that see one pixel of their neighbours."""
+    numbered, summaries = [], []
+    for number in range(len(grid)):
+        box = grid.box(number)
+        (z0, y0, x0), (z1, y1, x1) = box.start_zyx, box.stop_zyx
+        labels = number_cores(cores[z0:z1, y0 : y1 + 1, x0 : x1 + 1])
+        summaries.append(summarise_cores(labels, box, grid.shape_zyx, overlap))
+        numbered.append(labels[:, : y1 - y0, : x1 - x0])
+    joined = join_cores(grid, summaries.__getitem__, overlap)
+    found = np.zeros(grid.shape_zyx, np.uint32)
+    for number, labels in enumerate(numbered):
+        found[grid.box(number).slices] = joined.of_block(number)[labels]
+    return found
+
+
+def draw_grid(data, shape):
+    return BlockGrid(shape, tuple(data.draw(st.integers(1, n)) for n in shape))
+
+
 @given(shape=SHAPES, seed=st.integers(0, 10**6), share=st.floats(0, 1), data=st.data())
 def test_cores_connected_block_by_block_are_those_of_the_whole_stack(shape, seed, share, data):
     cores = np.random.default_rng(seed).random(shape) < share
-    cuts = data.draw(st.sets(st.integers(1, max(shape[0] - 1, 1)))) - {shape[0]}
-    blocks = [label_cores(part) for part in np.split(cores, sorted(cuts))]
-    together = GlobalCores(0)
-    for block in blocks:
-        together.add(block)
-    numbers = together.resolve()
-    labels = [number[block.labels] for number, block in zip(numbers, blocks, strict=True)]
     expected, _ = ndimage.label(cores, np.ones((3, 3, 3)))
-    np.testing.assert_array_equal(np.concatenate(labels), expected)
+    np.testing.assert_array_equal(joined_cores(cores, draw_grid(data, shape), 0), expected)
+
+
+@given(shape=SHAPES, seed=st.integers(0, 10**6), share=st.floats(0.3, 0.9), data=st.data())
+def test_cores_that_share_pixels_are_linked_alike_whatever_the_blocks(shape, seed, share, data):
+    rng = np.random.default_rng(seed)
+    cores = ndimage.gaussian_filter(rng.random(shape), 0.8) < np.quantile(rng.random(99), share)
+    overlap = data.draw(st.sampled_from([0.2, 0.5, 1.0]))
+    whole = joined_cores(cores, sections_grid(shape, shape[0]), overlap)
+    np.testing.assert_array_equal(joined_cores(cores, draw_grid(data, shape), overlap), whole)
 
 
 def steps_from(start_yx, mask):
@@ -183,9 +207,7 @@ def test_cores_are_linked_where_the_smaller_is_covered_far_enough(shared_px, ove
     cores = np.zeros((2, 4, 16), bool)
     cores[0, :2, :10] = True
     cores[1, 1:2, 10 - shared_px : 15 - shared_px] = True  # 5 px, and 20 above
-    together = GlobalCores(overlap)
-    together.add(label_cores(cores))
-    assert together.resolve()[0].max() == num
+    assert joined_cores(cores, sections_grid(cores.shape, 2), overlap).max() == num
 
 
 def test_what_lies_one_above_the_other_without_a_boundary_stays_apart_if_it_is_shifted():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mitosam.inference.instances import InstanceSettings, label_maps
+from mitosam.inference.blocks import sections_grid
+from mitosam.inference.instance_settings import InstanceSettings
+from mitosam.inference.instances import label_maps
 from mitosam.inference.map_store import MapStore
 
 PLAIN = InstanceSettings(min_area_px=4, min_volume_voxels=8, link_overlap=0.1)
@@ -22,7 +24,8 @@ def make_maps(blocks, shape=(6, 24, 30)):
 def count(tmp_path, maps, settings):
     """How many are kept; by blocks of two sections they are the same."""
     labels = label_maps(maps, settings)
-    store = MapStore(tmp_path / "maps", len(maps), sections_per_block=2)
+    shape = (len(maps), *maps[0].shape[1:])
+    store = MapStore(tmp_path / "maps", shape, label_grid=sections_grid(shape, 2))
     store.fill(lambda z: maps[z], title="")
     np.testing.assert_array_equal(np.stack(list(store.label(settings))), labels)
     return int(labels.max())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.training.crops import boundary_of
 
 KEEP_ALL = InstanceSettings(min_area_px=1, min_volume_voxels=1, min_confidence=0)

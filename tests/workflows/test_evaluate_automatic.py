@@ -14,7 +14,7 @@ from scipy import ndimage
 from mitosam.errors import InputError, InputNotFoundError, ModelError, SettingsError
 from mitosam.evaluation.automatic import score_automatic
 from mitosam.evaluation.sections import score_sections
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.workflows.automatic import AutomaticInfo
@@ -348,7 +348,7 @@ def test_a_choice_weighs_foreground_as_much_as_instances(tmp_path, trained):
     largest = ids[counts.argmax()]
     found = np.where(truth == largest, 190, np.where(truth > 0, 250, 0)).astype(np.uint8)
     add_specks(found, truth, 3, math.isqrt(training_sizes(part).min_area_px) + 2)
-    store = MapStore(tmp_path, len(sections))
+    store = MapStore(tmp_path, truth.shape)
     store.fill(lambda z: np.stack([found[z], np.zeros_like(found[z])]), title="")
     settings, score = choose_settings(store, part, sections)
     slices = settings.for_one_section().model_copy(update={"z_radius": settings.z_radius})

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from mitosam.errors import InputError
+from mitosam.geometry import Box
 from mitosam.io.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 NUM_SAMPLED_SECTIONS = 16
 NUM_SAMPLED_PIXELS = 1 << 18
 PERCENTILES = (0.1, 99.9)
+LARGE_PX = 1 << 26
+PART_PX = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,7 @@ def measure_normalisation(
             f"{volume.name} holds only true and false, so it looks like a mask; give the EM images"
         )
     chosen = np.unique(np.linspace(0, len(volume) - 1, min(num_sections, len(volume))).astype(int))
-    samples = [_sample(read_finite(volume, int(z))) for z in chosen]
+    samples = [_sample(_part(volume, int(z))) for z in chosen]
     pooled = np.concatenate(samples)
     if pooled.min() == pooled.max():
         raise InputError(
@@ -128,6 +131,19 @@ def adopt_normalisation(trained: Normalisation, volume: Volume) -> Normalisation
     return measure_normalisation(volume)
 
 
+def _part(volume: Volume, z: int) -> Shaped[np.ndarray, "h w"]:
+    """Section `z`, or the middle of one so large that it is read by boxes."""
+    height, width = volume.shape_zyx[1:]
+    if volume.read_box is None or height * width <= LARGE_PX:
+        return read_finite(volume, z)
+    y, x = max(height - PART_PX, 0) // 2, max(width - PART_PX, 0) // 2
+    part: Shaped[np.ndarray, "h w"] = volume.box(
+        Box((z, y, x), (z + 1, y + PART_PX, x + PART_PX)).within(volume.shape_zyx)
+    )[0]
+    _check_finite(volume, z, part)
+    return part
+
+
 def _sample(section: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, " n"]:
     """Evenly strided pixels; the stride is odd so that it does not follow an even width."""
     stride = max(1, section.size // NUM_SAMPLED_PIXELS) | 1
@@ -149,13 +165,27 @@ def read_finite(volume: Volume, z: int) -> Shaped[np.ndarray, "h w"]:
         It does; the section is named.
     """
     section = volume.section(z)
+    _check_finite(volume, z, section)
+    return section
+
+
+def _check_finite(volume: Volume, z: int, section: Shaped[np.ndarray, "h w"]) -> None:
     if section.dtype.kind == "f" and not np.isfinite(section).all():
         count = int(section.size - np.isfinite(section).sum())
         raise InputError(
             f"{volume.name}, {volume.section_names[z]} has {count} pixels that are NaN or "
             "infinite; replace them, for instance by the section's median"
         )
-    return section
+
+
+def read_normalised_box(
+    volume: Volume, box: Box, normalisation: Normalisation
+) -> UInt8[np.ndarray, "z y x"]:
+    """The voxels of a box in 0 to 255; see `read_finite`."""
+    voxels = volume.box(box)
+    for z, section in enumerate(voxels, start=box.start_zyx[0]):
+        _check_finite(volume, z, section)
+    return np.stack([normalisation.apply(section) for section in voxels])
 
 
 def read_normalised(

@@ -44,22 +44,23 @@ class PixelModel:
         stack: UInt8[np.ndarray, "K height width"],
         embedding: Float32[np.ndarray, "C h8 w8"] | None,
         *,
+        inner: Window | None = None,
         window_px: int = WINDOW_PX,
-    ) -> UInt8[np.ndarray, "2 height width"]:
+    ) -> UInt8[np.ndarray, "2 h w"]:
         """Foreground and boundary, 0 to 255, of the section that the stack is about.
 
         It is computed in windows of `window_px`, each with all that it depends on round it, so
-        that the result does not depend on their size.
+        that the result does not depend on their size. `inner` is the part of the stack that is
+        wanted, by default all; its corner is a multiple of `STRIDE_PX`.
         """
-        height, width = stack.shape[1:]
+        inner = inner or Window(0, 0, stack.shape[1], stack.shape[2])
         step = max(window_px // STRIDE_PX, 1) * STRIDE_PX
-        result = np.empty((2, height, width), np.uint8)
-        for y in range(0, height, step):
-            for x in range(0, width, step):
-                inner = Window(y, x, min(step, height - y), min(step, width - x))
-                result[:, y : y + inner.height, x : x + inner.width] = self._window(
-                    stack, embedding, inner
-                )
+        result = np.empty((2, inner.height, inner.width), np.uint8)
+        for y in range(0, inner.height, step):
+            for x in range(0, inner.width, step):
+                height, width = min(step, inner.height - y), min(step, inner.width - x)
+                window = Window(inner.y + y, inner.x + x, height, width)
+                result[:, y : y + height, x : x + width] = self._window(stack, embedding, window)
         return result
 
     def _window(
@@ -68,7 +69,7 @@ class PixelModel:
         embedding: Float32[np.ndarray, "C h8 w8"] | None,
         inner: Window,
     ) -> UInt8[np.ndarray, "2 h w"]:
-        outer = _with_context(inner, (stack.shape[1], stack.shape[2]))
+        outer = inner.grown(CONTEXT_PX, (stack.shape[1], stack.shape[2]))
         device = next(self.network.parameters()).device
         pixels = _padded(
             torch.from_numpy(stack[:, *_slices(outer)]).float()[None], STRIDE_PX, "replicate"
@@ -96,13 +97,6 @@ class PixelModel:
                 logits: Tensor = self.network(as_stack(stack.flip(axes)), features)
             total = total.to(stack.device) + logits.float().sigmoid().flip(axes)
         return total / self.num_flips
-
-
-def _with_context(inner: Window, shape_yx: tuple[int, int]) -> Window:
-    y, x = max(inner.y - CONTEXT_PX, 0), max(inner.x - CONTEXT_PX, 0)
-    bottom = min(inner.y + inner.height + CONTEXT_PX, shape_yx[0])
-    right = min(inner.x + inner.width + CONTEXT_PX, shape_yx[1])
-    return Window(y, x, bottom - y, right - x)
 
 
 def _slices(window: Window, stride: int = 1) -> tuple[slice, slice]:

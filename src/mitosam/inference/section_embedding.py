@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mitosam.geometry import ModelFrame, Window
+from mitosam.inference.panes import Pane
 from mitosam.inference.tiles import Encode
 
 Embedding = Float[np.ndarray, "C h w"] | Float[Tensor, "C h w"]
@@ -51,14 +52,32 @@ def section_embedding(
     Each cell is taken from the tile in which it lies most centrally: a mean of two embeddings is
     like neither, and a head that never saw one does worse on it.
     """
+    pane = Pane.whole((section.shape[0], section.shape[1]))
+    return pane_embedding(section, pane, pane.outer, encode, tile_px=tile_px, input_px=input_px)
+
+
+def pane_embedding(
+    pixels: UInt8[np.ndarray, "h w"],
+    pane: Pane,
+    wanted: Window,
+    encode: Encode,
+    *,
+    tile_px: int,
+    input_px: int,
+) -> Float32[np.ndarray, "C h8 w8"]:
+    """The part of a section's embedding that covers `wanted`, whose corner lies on its grid.
+
+    `pixels` are those of the pane's outer window, which holds all tiles that `wanted` lies in.
+    """
 
     def read_tile(window: Window) -> Embedding:
-        frame = ModelFrame((window.y, window.x), tile_px, input_px)
-        return encode(pixels_of(section, window), frame)
+        place = window.seen_from(pane.outer)
+        frame = ModelFrame((place.y, place.x), tile_px, input_px)
+        return encode(pixels_of(pixels, place), frame)
 
-    shape_yx = (section.shape[0], section.shape[1])
-    height, width = cells_of(shape_yx)
-    return embedding_part(shape_yx, Window(0, 0, height, width), read_tile, tile_px=tile_px)
+    height, width = cells_of((wanted.height, wanted.width))
+    cells = Window(wanted.y // STRIDE_PX, wanted.x // STRIDE_PX, height, width)
+    return embedding_part(pane.shape_yx, cells, read_tile, tile_px=tile_px)
 
 
 def pixels_of(

@@ -23,6 +23,7 @@ from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.ome_zarr_attributes import check_place, image_attributes, list_label
 from mitosam.io.ome_zarr_pyramid import Level, Zyx, chunk_blocks, fill_block, plan_levels
 from mitosam.io.ome_zarr_spec import VolumeSpec, create_array
+from mitosam.io.volume import READ_ERRORS
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import disk_errors_of, require_free, write_text
 
@@ -110,6 +111,17 @@ class ZarrDraft:
             self._flush(start_zyx, stop_zyx)
             self._note(" ".join(str(n) for n in (*start_zyx, *stop_zyx)))
         self._done[self._chunks_of(start_zyx, stop_zyx)] = True
+
+    def holds(self, start_zyx: Zyx, block: Shaped[np.ndarray, "z y x"]) -> bool:
+        """Whether a block of these voxels is done there."""
+        z, y, x = (start + n for start, n in zip(start_zyx, block.shape, strict=True))
+        if not self._done[self._chunks_of(start_zyx, (z, y, x))].all():
+            return False
+        region = tuple(slice(a, b) for a, b in zip(start_zyx, (z, y, x), strict=True))
+        try:
+            return np.array_equal(np.asarray(self._array[region]), block)
+        except READ_ERRORS:  # a chunk that was damaged
+            return False
 
     def finish(self, into: Path, progress: Progress = SILENT) -> Path:
         """Add the coarser levels and the metadata, and move the volume to `into`.

@@ -10,20 +10,23 @@ from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from mitosam.errors import ModelError, SettingsError
-from mitosam.geometry import ModelFrame
+from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.head_maps import PixelModel
-from mitosam.inference.instances import InstanceSettings, label_maps
+from mitosam.inference.instance_settings import InstanceSettings
+from mitosam.inference.instances import label_maps
 from mitosam.inference.maps import SectionMaps
+from mitosam.inference.panes import Pane
 from mitosam.inference.point_grid import segment_by_grid
 from mitosam.inference.prompted import Candidates, segment_candidates
-from mitosam.inference.section_embedding import embedding_windows, section_embedding
+from mitosam.inference.section_embedding import embedding_windows, pane_embedding
 from mitosam.inference.settings import PointGridSettings, PromptedSettings
 from mitosam.inference.tiles import Encode
+from mitosam.models.head import CONTEXT_PX, STRIDE_PX
 from mitosam.models.promptable import Promptable
 
 Method = Literal["head", "prompted", "grid"]
@@ -31,6 +34,8 @@ METHODS: tuple[Method, ...] = ("head", "prompted", "grid")
 """The prompt-free head; its instances asked of the mask decoder; SAM's grid of points."""
 SECTIONS_HELD = 12
 TILES_HELD = 64  # 4 MB each
+REFINED_PX = 256
+"""How far beyond a pane the decoder is asked for instances, as those at its edge reach into it."""
 Embedding = Float[np.ndarray, "C h w"] | Float[Tensor, "C h w"]
 ReadSection = Callable[[int], UInt8[np.ndarray, "height width"]]
 Maps = UInt8[np.ndarray, "2 height width"]
@@ -106,64 +111,112 @@ class Segmenter:
         """The same with other thresholds."""
         return replace(self, info=info)
 
-    def mapper(self, method: Method, read: ReadSection, num_sections: int) -> Callable[[int], Maps]:
+    def margin_px(self, method: Method) -> int:
+        """How far round a pane its maps depend on the section."""
+        reach = {"head": 0, "prompted": REFINED_PX, "grid": REFINED_PX}[method]
+        return reach + (0 if method == "grid" else CONTEXT_PX + self.tile_px + STRIDE_PX)
+
+    def reach_sections(self, method: Method) -> tuple[int, int]:
+        """How many sections before and after one its maps depend on."""
+        offsets = self.head.shape.section_offsets if method != "grid" and self.head else (0,)
+        return -min(*offsets, 0), max(*offsets, 0)
+
+    def mapper(
+        self, method: Method, read: ReadSection, num_sections: int, pane: Pane | None = None
+    ) -> Callable[[int], Maps]:
         """A function from a section's number to its maps of foreground and boundary, 0 to 255.
 
-        `read` gives sections in 0 to 255; the last few are held.
+        `read` gives sections in 0 to 255; the last few are held. With a pane, it gives that pane's
+        outer window of each, and the maps are those of the inner one.
         """
         held = lru_cache(SECTIONS_HELD)(read)
+
+        def pane_of(section: UInt8[np.ndarray, "h w"]) -> Pane:
+            return pane or Pane.whole((section.shape[0], section.shape[1]))
+
         if method == "grid":
-            return lambda z: _as_bytes(self._grid(held(z)))
-        head = self.head
-        assert head is not None, "choose() refuses methods that need a head"
+            return lambda z: self._grid(held(z), pane_of(held(z)))
         # Only the decoder asks for a tile again.
         encode = _HeldTiles(self.encode) if method == "prompted" else self.encode
 
-        def of_head(z: int) -> Maps:
-            stack = head.stack(held, z, num_sections)
-            return head.maps(stack, self._embedding(held(z), encode))
+        def of_head(z: int, wanted: Window) -> Maps:
+            return self._of_head(held, z, num_sections, pane_of(held(z)), wanted, encode)
 
         if method == "head":
-            return of_head
-        return lambda z: self._refined(held(z), of_head(z), encode)
+            return lambda z: of_head(z, pane_of(held(z)).inner)
 
-    def _embedding(
-        self, section: UInt8[np.ndarray, "height width"], encode: Encode
-    ) -> Float32[np.ndarray, "C h8 w8"] | None:
-        if self.head is None or not self.head.shape.embedding_channels:
-            return None
-        return section_embedding(section, encode, tile_px=self.tile_px, input_px=self.sam.input_px)
+        def refined(z: int) -> Maps:
+            whole = pane_of(held(z))
+            asked = whole.inner.grown(REFINED_PX, whole.shape_yx)
+            return self._refined(held(z), whole, asked, of_head(z, asked), encode)
+
+        return refined
+
+    def _of_head(
+        self,
+        read: ReadSection,
+        z: int,
+        num_sections: int,
+        pane: Pane,
+        wanted: Window,
+        encode: Encode,
+    ) -> Maps:
+        """The head's maps of a window of a section."""
+        head = self.head
+        assert head is not None, "choose() refuses methods that need a head"
+        near = wanted.grown(CONTEXT_PX, pane.shape_yx)
+        embedding = None
+        if head.shape.embedding_channels:
+            embedding = pane_embedding(
+                read(z), pane, near, encode, tile_px=self.tile_px, input_px=self.sam.input_px
+            )
+        rows, columns = near.seen_from(pane.outer).slices
+        stack = head.stack(read, z, num_sections)[:, rows, columns]
+        return head.maps(stack, embedding, inner=wanted.seen_from(near))
 
     def _refined(
-        self, section: UInt8[np.ndarray, "height width"], maps: Maps, encode: Encode
+        self,
+        pixels: UInt8[np.ndarray, "h w"],
+        pane: Pane,
+        asked: Window,
+        maps: Maps,
+        encode: Encode,
     ) -> Maps:
-        """The head's maps, with its instances asked of the mask decoder."""
+        """The head's maps of the window `asked`, with its instances asked of the mask decoder."""
         settings = self.info.settings_of("head").for_one_section()
         # Whatever might be one is asked of the decoder; what is sure enough is decided afterwards.
-        asked = settings.model_copy(update={"min_confidence": 0.0})
-        labels = label_maps([maps], asked)[0]
-        candidates = Candidates(
-            labels=labels.astype(np.int64), foreground=maps[0].astype(np.float32) / 255
-        )
+        lenient = settings.model_copy(update={"min_confidence": 0.0})
+        place = asked.seen_from(pane.outer).slices
+        labels = np.zeros(pixels.shape, np.int64)
+        labels[place] = label_maps([maps], lenient)[0]
+        given = np.zeros((2, *pixels.shape), np.uint8)
+        given[:, *place] = maps
         found = segment_candidates(
             self.sam,
-            section,
-            candidates,
+            pixels,
+            Candidates(labels=labels, foreground=given[0].astype(np.float32) / 255),
             self.prompted,
             tile_px=self.tile_px,
             encode=encode,
-            tiles=embedding_windows((section.shape[0], section.shape[1]), self.tile_px),
+            tiles=_tiles_inside(pane, self.tile_px),
         )
         refined = _as_bytes(found.maps)
         # What parts two instances is the head's to say where the decoder says nothing of it.
-        refined[1] = np.maximum(refined[1], maps[1])
-        return refined
+        refined[1] = np.maximum(refined[1], given[1])
+        return refined[:, *pane.inner.seen_from(pane.outer).slices]
 
-    def _grid(self, section: UInt8[np.ndarray, "height width"]) -> SectionMaps:
+    def _grid(self, pixels: UInt8[np.ndarray, "h w"], pane: Pane) -> Maps:
         found = segment_by_grid(
-            self.sam, section, self.grid, tile_px=self.tile_px, encode=self.encode
+            self.sam, pixels, self.grid, tile_px=self.tile_px, encode=self.encode
         )
-        return found.maps
+        return _as_bytes(found.maps)[:, *pane.inner.seen_from(pane.outer).slices]
+
+
+def _tiles_inside(pane: Pane, tile_px: int) -> list[Window]:
+    """The section's tiles of which all that lies in the section lies in the pane's outer window."""
+    tiles = embedding_windows(pane.shape_yx, tile_px)
+    inside = [tile for tile in tiles if pane.outer.contains(tile.grown(0, pane.shape_yx))]
+    return [tile.seen_from(pane.outer) for tile in inside]
 
 
 class _HeldTiles:

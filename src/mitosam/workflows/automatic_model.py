@@ -13,18 +13,17 @@ from jaxtyping import Float, UInt8
 from pydantic import BaseModel
 
 from mitosam.config import RunSettings, validate_settings
-from mitosam.data.intensity import NUM_SAMPLED_SECTIONS, Normalisation, read_normalised
+from mitosam.data.intensity import NUM_SAMPLED_SECTIONS
 from mitosam.geometry import ModelFrame
 from mitosam.inference.head_maps import PixelModel
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.tiles import Encode
-from mitosam.io.volume import Volume
 from mitosam.models.head import Head
 from mitosam.models.load import EMBEDDED
 from mitosam.models.promptable import Promptable
 from mitosam.models.shipped_head import MIN_AREA_PX, load_shipped_head
 from mitosam.models.tuned import load_head, read_tuned_info, update_info
-from mitosam.workflows.automatic import METHODS, AutomaticInfo, Segmenter
+from mitosam.workflows.automatic import METHODS, AutomaticInfo, ReadSection, Segmenter
 from mitosam.workflows.models import LoadedModel, encode_cached, with_tuned
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tuned_model import UsableModel, tuned_weights
@@ -65,17 +64,17 @@ def _chosen(usable: UsableModel) -> AutomaticInfo:
 
 
 def suit_shipped_head(
-    segmenter: Segmenter, volume: Volume, normalisation: Normalisation, z_radius: int
+    segmenter: Segmenter, read: ReadSection, num_sections: int, z_radius: int
 ) -> Segmenter:
     """The shipped head for a volume's own grey values, with the median over `z_radius` sections.
 
-    It takes the volume's mean and standard deviation for those of its training. Black is left out
-    of them, as it often is no image.
+    `read` gives sections in 0 to 255. Their mean and standard deviation take the place of those of
+    the head's training. Black is left out of them, as it often is no image.
     """
     head = segmenter.head
     assert head is not None, "the embedded model has a head"
-    picks = np.unique(np.linspace(0, len(volume) - 1, NUM_SAMPLED_SECTIONS).round().astype(int))
-    sections = [read_normalised(volume, int(z), normalisation) for z in picks]
+    picks = np.unique(np.linspace(0, num_sections - 1, NUM_SAMPLED_SECTIONS).round().astype(int))
+    sections = [read(int(z)) for z in picks]
     grey = np.concatenate([section[section > 0] for section in sections])
     shape = head.shape
     if grey.size and grey.std() > 1:

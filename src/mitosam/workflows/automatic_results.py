@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mitosam.errors import InputError
 from mitosam.evaluation.automatic import AutomaticScores, score_automatic
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.io.open import open_volume
 from mitosam.io.tables import plain, write_json, write_table
 from mitosam.models.promptable import hash_weights

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mitosam.evaluation.metrics import measure_overlap
 from mitosam.evaluation.sections import score_sections
 from mitosam.evaluation.thresholds import BestThreshold, ThresholdCounter
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import write_text
@@ -123,7 +123,8 @@ def validation_maps(
     """The maps of the validation sections, computed where they are not there yet."""
     part = run.parts()[0]
     sections = validation_sections(part)
-    store = MapStore(_validation_folder(run, segmenter, method, name), len(sections))
+    shape_zyx = (len(sections), *part.volume.shape_zyx[1:])
+    store = MapStore(_validation_folder(run, segmenter, method, name), shape_zyx)
     read, depth = part.volume.images.__getitem__, part.volume.shape_zyx[0]
     compute = segmenter.mapper(method, read, depth)
     store.fill(

@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from mitosam.errors import InputError, ModelError, SettingsError
 from mitosam.inference.confidence import ConfidenceCounter
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.io.write import write_sections_tiff
 from mitosam.models.tuned import read_tuned_info
@@ -215,7 +215,7 @@ def _segment(
     claim_folder(folder, hash_facts(facts))
     if (folder / RECORD).exists():
         return
-    store = MapStore(folder, len(sections))
+    store = MapStore(folder, (len(sections), *volume.shape_zyx[1:]))
     compute = segmenter.mapper(method, volume.images.__getitem__, volume.shape_zyx[0])
     started = time.monotonic()
     title, counter = f"segmenting ({competitor.title})", ConfidenceCounter()

@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt8
 
 from mitosam.config import RunSettings
 from mitosam.data.intensity import read_normalised
-from mitosam.inference.map_store import MapStore, sections_per_block
+from mitosam.inference.map_store import MapStore
 from mitosam.io.open import open_volume
 from mitosam.io.prompt_files import write_prompts
 from mitosam.io.tables import write_csv
@@ -123,8 +123,7 @@ def _write_instances(
     settings = settings if len(volume) > 1 else settings.for_one_section()
     rows: list[NamedMask] = []
     with tempfile.TemporaryDirectory(prefix=".maps-", dir=folder) as scratch:
-        per_block = sections_per_block((volume.shape_zyx[1], volume.shape_zyx[2]))
-        store = MapStore(Path(scratch), len(volume), sections_per_block=per_block)
+        store = MapStore(Path(scratch), volume.shape_zyx)
         compute = segmenter.mapper(meaning.method, read, len(volume))
         store.fill(compute, title=f"segmenting ({meaning.method})", progress=progress)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 
+from mitosam.geometry import Box
+from mitosam.io.open import open_volume
 from mitosam.io.volume import Volume
 from mitosam.morphometry.instances import InstanceRow
 from mitosam.progress import SILENT, Progress
@@ -24,28 +27,66 @@ METHOD_WORDS = {
 MAX_PREVIEW_PX = 1024
 NUM_FIGURES = 6
 JPEG_QUALITY = 85
-ReadSection = Callable[[int], UInt8[np.ndarray, "height width"]]
+MAX_PREVIEWS = 1000
+PICTURE_PX = 4096
+"""Larger sections are looked at through every second, third ... pixel."""
+ROWS_AT_ONCE = 512
+ReadBox = Callable[[Box], Shaped[np.ndarray, "z y x"]]
+
+
+class Pictures:
+    """The sections of an image and of its labels, of which pages show only so many pixels."""
+
+    def __init__(self, read_box: ReadBox, labels: Path) -> None:
+        self._read_box = read_box
+        self._path = labels
+        self.labels = open_volume(labels)
+        self.step_px = max(1, -(-max(self.labels.shape_zyx[1:]) // PICTURE_PX))
+
+    def grey(self, z: int) -> UInt8[np.ndarray, "h w"]:
+        """Every `step_px`-th pixel of section `z` of the image."""
+        return self._thinned(self._read_box, z)
+
+    def ids(self, z: int) -> Int[np.ndarray, "h w"]:
+        """The same pixels of the labels."""
+        return self._thinned(self.labels.box, z)
+
+    def overview(self) -> Volume:
+        """The labels, or the first coarser level of them whose sections are small enough."""
+        levels = (open_volume(self._path / str(number)) for number in itertools.count())
+        return next(v for v in levels if max(v.shape_zyx[1:]) <= PICTURE_PX)
+
+    def _thinned(self, read: ReadBox, z: int) -> Shaped[np.ndarray, "h w"]:
+        _, height, width = self.labels.shape_zyx
+        step, rows = self.step_px, self.step_px * ROWS_AT_ONCE
+        boxes = (Box((z, y, 0), (z + 1, min(y + rows, height), width))
+                 for y in range(0, height, rows))  # fmt: skip
+        return np.concatenate([read(box)[0, ::step, ::step] for box in boxes])
 
 
 def write_previews(
     folder: Path,
-    read: ReadSection,
-    labels: Volume,
+    pictures: Pictures,
     num_instances: int,
     progress: Progress = SILENT,
 ) -> None:
-    """One JPEG a section with the instances' outlines, at most 1024 pixels wide and high."""
+    """A JPEG a section with the instances' outlines, at most 1024 pixels wide and high.
+
+    Of more than `MAX_PREVIEWS` sections, as many evenly spaced ones are drawn.
+    """
     import imageio.v3 as iio
 
     from mitosam.reporting.colours import palette
 
     colours = np.rint(255 * palette(num_instances + 1).clip(0, 1)).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    digits = max(4, len(str(len(labels))))
-    for z in progress.track(range(len(labels)), "drawing previews", unit="section"):
+    num_sections = len(pictures.labels)
+    digits = max(4, len(str(num_sections)))
+    chosen = np.unique(np.linspace(0, num_sections - 1, min(num_sections, MAX_PREVIEWS)).round())
+    for z in progress.track(chosen.astype(int).tolist(), "drawing previews", unit="section"):
         path = folder / f"section_{z + 1:0{digits}d}.jpg"
         if not path.exists():
-            picture = outline_instances(read(z), labels.section(z), colours)
+            picture = outline_instances(pictures.grey(z), pictures.ids(z), colours)
             with atomic_path(path) as temporary:
                 iio.imwrite(temporary, picture, quality=JPEG_QUALITY)
 
@@ -75,8 +116,7 @@ def write_segment_report(
     path: Path,
     facts: Mapping[str, Any],
     rows: Sequence[InstanceRow],
-    labels: Volume,
-    read: ReadSection,
+    pictures: Pictures,
     *,
     title: str,
     progress: Progress = SILENT,
@@ -88,26 +128,29 @@ def write_segment_report(
     from mitosam.reporting.turntable import render_turntable
 
     progress.say("drawing the report")
-    size = facts["voxel_size_nm"]
+    size, shape_zyx = facts["voxel_size_nm"], pictures.labels.shape_zyx
     turntable = None
-    if len(labels) > 1:
-        turntable = render_turntable(labels.shape_zyx, labels.section, voxel_size_nm=size)
+    if shape_zyx[0] > 1:
+        seen = pictures.overview()
+        turntable = render_turntable(
+            seen.shape_zyx, seen.section, voxel_size_nm=_coarser(size, shape_zyx, seen.shape_zyx)
+        )
     colours = turntable.colours if turntable else instance_colours([row.instance for row in rows])
-    pixel_nm = size[2] if size and math.isclose(size[1], size[2]) else None
+    pixel_nm = size[2] * pictures.step_px if size and math.isclose(size[1], size[2]) else None
     previews = [
         draw_preview(
-            read(z),
-            labels.section(z),
+            pictures.grey(z),
+            pictures.ids(z),
             colours,
             title=f"Section {z + 1}",
             pixel_nm=pixel_nm,
         )
-        for z in choose_sections(len(labels), NUM_FIGURES)
+        for z in choose_sections(shape_zyx[0], NUM_FIGURES)
     ]
     content = SegmentationContent(
         title=title,
         volume_name=facts["volume"],
-        shape_zyx=labels.shape_zyx,
+        shape_zyx=shape_zyx,
         voxel_size_nm=size,
         model=facts["model"],
         method=METHOD_WORDS[facts["method"]],
@@ -123,6 +166,21 @@ def write_segment_report(
         ],
     )
     return write_segmentation_page(path, content)
+
+
+def _coarser(
+    size_nm: tuple[float, float, float] | None,
+    shape_zyx: tuple[int, int, int],
+    coarse_zyx: tuple[int, int, int],
+) -> tuple[float, float, float] | None:
+    """The voxel size of a coarser level of a volume."""
+    if size_nm is None:
+        return None
+    z, y, x = (
+        size * 2 ** round(math.log2(n / coarse))
+        for size, n, coarse in zip(size_nm, shape_zyx, coarse_zyx, strict=True)
+    )
+    return z, y, x
 
 
 def _row(row: InstanceRow, *, calibrated: bool) -> PageRow:

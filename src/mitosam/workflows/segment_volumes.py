@@ -1,103 +1,190 @@
-"""The volumes of a segmentation: maps, then labels and probabilities, as OME-Zarr and TIFF."""
+"""The volumes of a segmentation, block by block: maps, then labels and probabilities."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Shaped
 
-from mitosam import __version__
-from mitosam.data.intensity import Normalisation, read_normalised
-from mitosam.inference.instances import InstanceSettings
-from mitosam.inference.map_store import MapStore, sections_per_block
+from mitosam.geometry import Box, Window
+from mitosam.inference.blocks import BlockGrid, square_grid
+from mitosam.inference.map_store import (
+    BLOCK_VOXELS,
+    SECTIONS_PER_BLOCK,
+    EachBlock,
+    MapStore,
+    in_turn,
+)
+from mitosam.inference.panes import MAX_VOXELS, Pane, pane_grid
 from mitosam.io.ome_zarr_spec import CHUNK_ZYX, VolumeSpec
 from mitosam.io.ome_zarr_writer import ZarrDraft
 from mitosam.io.open import open_volume
-from mitosam.io.volume import Volume
 from mitosam.io.write import write_sections_tiff
-from mitosam.models.promptable import hash_weights
 from mitosam.progress import Progress
-from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.segment_folder import WorkFolder
-from mitosam.workflows.voxel_sizes import VoxelSize
+from mitosam.workflows.segment_job import Job, Order
 
-SLAB_PX = 1 << 26
-"""Pixels that are written at once at most, unless a single section has more."""
+BASE_BYTES = 1.2e9
+"""Of a process with a loaded model and one tile that is being encoded."""
+BYTES_PER_MAP_VOXEL, BYTES_PER_LABEL_VOXEL = 8, 40
+LEAST_LABEL_VOXELS = 1 << 20
+Read = Callable[[Box], Shaped[np.ndarray, "z y x"]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One volume, how it is read, and what segments it."""
+def open_store(folder: Path, shape_zyx: tuple[int, int, int], memory_gb: float) -> MapStore:
+    """The store of a segmentation whose every process takes about so much memory."""
+    free = max(memory_gb * 1e9 - BASE_BYTES, 0)
+    at_once = max(1, min(MAX_VOXELS, int(free / BYTES_PER_MAP_VOXEL)))
+    of_labels = max(LEAST_LABEL_VOXELS, min(BLOCK_VOXELS, int(free / BYTES_PER_LABEL_VOXEL)))
+    return MapStore(
+        folder,
+        shape_zyx,
+        grid=pane_grid(shape_zyx, at_once),
+        label_grid=square_grid(shape_zyx, SECTIONS_PER_BLOCK, of_labels),
+    )
 
-    volume: Volume
-    voxel_size_nm: VoxelSize | None
-    normalisation: Normalisation
-    segmenter: Segmenter
-    method: Method
-    instances: InstanceSettings
 
-    def read(self, z: int) -> np.ndarray:
-        """Section `z` in 0 to 255."""
-        return read_normalised(self.volume, z, self.normalisation)
+class MapStage:
+    """The maps of each block; the model is loaded in each process that does some."""
 
-    def identity(self, progress: Progress) -> str:
-        """A hash of what the labels depend on.
+    def __init__(self, order: Order, store: MapStore, job: Job | None = None) -> None:
+        self.order = order
+        self.store = store
+        self._job = job
 
-        All sections are read for it, which is quick beside segmenting them, and shows what is
-        damaged in one of the last before the first is segmented.
-        """
-        digest = hashlib.sha256()
-        for z in progress.track(range(len(self.volume)), "checking images", unit="section"):
-            digest.update(self.read(z).tobytes())
-        head = self.segmenter.head
-        facts = [
-            __version__,
-            digest.hexdigest(),
-            self.volume.shape_zyx,
-            self.voxel_size_nm,
-            hash_weights(self.segmenter.sam.state_dict().items()),
-            hash_weights(head.network.state_dict().items()) if head else "",
-            self.segmenter.tile_px,
-            self.segmenter.sam.input_px,
-            self.segmenter.sam.precision,
-            self.segmenter.info.model_dump_json(),
-            self.method,
-            self.segmenter.settings_of(self.method),
-        ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    def __reduce__(self) -> tuple[type[MapStage], tuple[Order, MapStore]]:
+        return MapStage, (self.order, self.store)
+
+    def __call__(self, number: int) -> None:
+        """Do a block."""
+        for _ in self.sections(number):
+            pass
+
+    def sections(self, number: int) -> Iterator[None]:
+        """Do a block, section by section."""
+        job = self._job = self._job or self.order.open()
+        box = self.store.grid.box(number)
+        (z0, y0, x0), (depth, height, width) = box.start_zyx, box.shape_zyx
+        shape_yx = job.shape_zyx[1:]
+        pane = Pane.of(Window(y0, x0, height, width), job.segmenter.margin_px(job.method), shape_yx)
+        stack, first = _read_outer(job, box, pane.outer)
+        compute = job.segmenter.mapper(
+            job.method, lambda z: stack[z - first], job.shape_zyx[0], pane
+        )
+        maps = np.empty((2, depth, height, width), np.uint8)
+        for place in range(depth):
+            maps[:, place] = compute(z0 + place)
+            yield
+        self.store.maps.write(number, maps)
+
+
+def _read_outer(job: Job, box: Box, outer: Window) -> tuple[Shaped[np.ndarray, "z h w"], int]:
+    """What the sections of a block depend on, and the first of those sections."""
+    before, after = job.segmenter.reach_sections(job.method)
+    first = max(box.start_zyx[0] - before, 0)
+    last = min(box.stop_zyx[0] + after, job.shape_zyx[0])
+    bottom, right = outer.y + outer.height, outer.x + outer.width
+    return job.read_box(Box((first, outer.y, outer.x), (last, bottom, right))), first
+
+
+class WriteStage:
+    """A volume of the result, written by blocks."""
+
+    def __init__(self, draft_folder: Path, spec: VolumeSpec, grid: BlockGrid, read: Read) -> None:
+        self.draft_folder = draft_folder
+        self.spec = spec
+        self.grid = grid
+        self.read = read
+        self._draft: ZarrDraft | None = None
+
+    def __reduce__(self) -> tuple[type[WriteStage], tuple[Path, VolumeSpec, BlockGrid, Read]]:
+        return WriteStage, (self.draft_folder, self.spec, self.grid, self.read)
+
+    def __call__(self, number: int) -> None:
+        """Write a block, unless it is there."""
+        self._draft = self._draft or ZarrDraft.open_or_create(self.draft_folder, self.spec)
+        box = self.grid.box(number)
+        block = self.read(box).astype(self.spec.dtype)
+        if not self._draft.holds(box.start_zyx, block):
+            self._draft.write_block(box.start_zyx, block)
 
 
 def write_volumes(
-    work: WorkFolder, job: Job, *, tiff: bool, progress: Progress
+    work: WorkFolder,
+    order: Order,
+    job: Job,
+    *,
+    memory_gb: float,
+    tiff: bool,
+    progress: Progress,
 ) -> dict[str, float]:
     """Labels and probabilities; the seconds that each stage took."""
-    num_sections, height, width = job.volume.shape_zyx
-    store = MapStore(
-        work.folder / "maps", num_sections, sections_per_block=sections_per_block((height, width))
-    )
+    store = open_store(work.folder / "maps", job.shape_zyx, memory_gb)
+    each_block = in_turn(progress)
     seconds = {}
     started = time.monotonic()
     if not (work.labels.exists() and work.probability.exists()):
-        compute = job.segmenter.mapper(job.method, job.read, num_sections)
-        store.fill(compute, title=f"segmenting ({job.method})", progress=progress)
+        fill_maps(store, order, job, progress)
     seconds["segmenting"] = time.monotonic() - started
     started = time.monotonic()
     if not work.labels.exists():
-        sections = store.label(job.instances, progress)
-        _write_zarr(work.folder / "labels.draft", work.labels, job, sections, "labels", progress)
+        found = store.find(job.instances, each_block)
+        _write_zarr(work.labels, job, store, found.read, "labels", each_block, progress)
     if not work.probability.exists():
-        maps = (store.section(z)[0] for z in range(num_sections))
-        draft = work.folder / "probability.draft"
-        _write_zarr(draft, work.probability, job, maps, "image", progress)
+        _write_zarr(
+            work.probability, job, store, partial(_foreground, store), "image", each_block, progress
+        )
     _write_tiffs(work, tiff=tiff)
     seconds["labels"] = time.monotonic() - started
     return seconds
+
+
+def fill_maps(store: MapStore, order: Order, job: Job, progress: Progress) -> None:
+    """Compute the maps of every block that is not there, or damaged."""
+    store.check(progress)
+    missing = store.maps.missing()
+    title = f"segmenting ({job.method})"
+    stage = MapStage(order, store, job)
+    blocks = ((number, store.grid.box(number).shape_zyx[0]) for number in missing)
+    sections = [number for number, depth in blocks for _ in range(depth)]
+    done = iter(progress.track(sections, title, unit="section"))
+    for number in missing:
+        for _ in stage.sections(number):
+            next(done)
+    next(done, None)  # so that the last section counts as done
+
+
+def _foreground(store: MapStore, box: Box) -> Shaped[np.ndarray, "z y x"]:
+    return np.asarray(store.maps.read(box)[0])
+
+
+def _write_zarr(
+    path: Path,
+    job: Job,
+    store: MapStore,
+    read: Read,
+    kind: Literal["labels", "image"],
+    each_block: EachBlock,
+    progress: Progress,
+) -> None:
+    spec = VolumeSpec(
+        shape_zyx=job.shape_zyx,
+        dtype=np.dtype(np.uint32 if kind == "labels" else np.uint8),
+        kind=kind,
+        voxel_size_nm=job.voxel_size_nm,
+        chunk_zyx=(store.label_grid.block_zyx[0], *CHUNK_ZYX[1:]),
+        name="mitochondria" if kind == "labels" else "probability",
+    )
+    folder = store.folder.with_name(f"{path.name.partition('.')[0]}.draft")
+    ZarrDraft.open_or_create(folder, spec)
+    stage = WriteStage(folder, spec, store.label_grid, read)
+    each_block(stage, range(len(store.label_grid)), f"writing {kind}")
+    ZarrDraft.open_or_create(folder, spec).finish(path, progress)
 
 
 def _write_tiffs(work: WorkFolder, *, tiff: bool) -> None:
@@ -113,41 +200,6 @@ def _write_tiffs(work: WorkFolder, *, tiff: bool) -> None:
             _write_tiff(path, source)
         else:
             path.unlink(missing_ok=True)
-
-
-def _write_zarr(
-    draft_folder: Path,
-    path: Path,
-    job: Job,
-    sections: Iterator[np.ndarray],
-    kind: Literal["labels", "image"],
-    progress: Progress,
-) -> None:
-    dtype = np.dtype(np.uint32 if kind == "labels" else np.uint8)
-    spec = VolumeSpec(
-        shape_zyx=job.volume.shape_zyx,
-        dtype=dtype,
-        kind=kind,
-        voxel_size_nm=job.voxel_size_nm,
-        chunk_zyx=_chunk_of(job.volume.shape_zyx),
-        name="mitochondria" if kind == "labels" else "probability",
-    )
-    draft = ZarrDraft.open_or_create(draft_folder, spec)
-    depth = spec.chunk_zyx[0]
-    slab: list[np.ndarray] = []
-    titled = progress.track(sections, f"writing {kind}", total=len(job.volume), unit="section")
-    for z, section in enumerate(titled):
-        slab.append(section.astype(dtype))
-        if len(slab) == depth or z == len(job.volume) - 1:
-            draft.write_sections(z + 1 - len(slab), np.stack(slab))
-            slab = []
-    draft.finish(path, progress)
-
-
-def _chunk_of(shape_zyx: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Chunks as they usually are, but flatter where as many whole sections are large."""
-    depth, height, width = CHUNK_ZYX
-    return max(1, min(depth, SLAB_PX // (shape_zyx[1] * shape_zyx[2]))), height, width
 
 
 def _write_tiff(path: Path, source: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mitosam.data.phantom import make_phantom
-from mitosam.inference.instances import InstanceSettings
+from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.io.open import open_volume
 from mitosam.ui.session.automatic import segment_sections
 from mitosam.ui.session.jobs import Stopped, Work, WorkProgress

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mitosam.inference.confidence import ConfidenceCounter
-from mitosam.inference.map_store import MapStore, sections_per_block
+from mitosam.inference.map_store import MapStore
 from mitosam.progress import SILENT, Progress
 from mitosam.ui.session.assistant import FoundObjects
 from mitosam.workflows.automatic import Method, ReadSection, Segmenter
@@ -31,8 +31,7 @@ def segment_sections(
     settings = segmenter.info.settings_of(method)
     settings = settings if len(sections) > 1 else settings.for_one_section()
     with tempfile.TemporaryDirectory(prefix="mitosam-") as folder:
-        per_block = sections_per_block((height, width))
-        store = MapStore(Path(folder), len(sections), sections_per_block=per_block)
+        store = MapStore(Path(folder), (len(sections), height, width))
         compute = segmenter.mapper(method, read, depth)
         title = f"segmenting ({method})"
         store.fill(lambda place: compute(sections[place]), title=title, progress=progress)

@@ -1,0 +1,140 @@
+"""An array on disk that is written block by block, by several processes, and checked when read."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from mitosam.checksums import checksum_of_parts, read_sealed, write_sealed
+from mitosam.errors import DamagedFileError
+from mitosam.geometry import Box
+from mitosam.inference.blocks import STEP_PX, BlockGrid
+from mitosam.storage import disk_errors_of
+
+log = logging.getLogger(__name__)
+
+CHUNK_PX = 2 * STEP_PX
+_ARRAY, _DONE = "array.zarr", "done"
+READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError)
+"""What zarr and its codecs raise on chunks that are damaged."""
+
+
+class BlockArray:
+    """Voxels of some channels, compressed; each block is whole or counts as not written.
+
+    A block is done once its checksum is on the disk beside it. `check` finds the blocks that were
+    damaged since, which then count as not written.
+    """
+
+    def __init__(self, folder: Path, grid: BlockGrid, dtype: type[Any], channels: int = 1) -> None:
+        self.folder = folder
+        self.grid = grid
+        self._dtype = np.dtype(dtype)
+        self._channels = channels
+        self._array = self._opened()
+
+    def __reduce__(self) -> tuple[type[BlockArray], tuple[Any, ...]]:
+        return BlockArray, (self.folder, self.grid, self._dtype.type, self._channels)
+
+    def is_done(self, number: int) -> bool:
+        """Whether a block is written."""
+        return self._mark(number).exists()
+
+    def missing(self) -> list[int]:
+        """The blocks that are not written."""
+        done = self.folder / _DONE
+        there = {path.name for path in done.iterdir()} if done.is_dir() else set()
+        return [n for n in range(len(self.grid)) if self._mark(n).name not in there]
+
+    def write(self, number: int, block: Shaped[np.ndarray, "channels z y x"]) -> None:
+        """Write a block, and mark it as done."""
+        self.forget(number)
+        with disk_errors_of(self.folder):
+            self._array[:, *self.grid.box(number).slices] = block.astype(self._dtype, copy=False)
+        write_sealed(self._mark(number), _digest(block.astype(self._dtype, copy=False)))
+
+    def read(self, box: Box) -> Shaped[np.ndarray, "channels z y x"]:
+        """The voxels of a box of which all blocks are done.
+
+        Raises
+        ------
+        DamagedFileError
+            A chunk of it is damaged.
+        """
+        try:
+            return np.asarray(self._array[:, *box.slices])
+        except READ_ERRORS as error:
+            raise DamagedFileError(
+                f"{self.folder} is damaged near section {box.start_zyx[0] + 1} "
+                f"({str(error) or type(error).__name__}); run again, and it is made anew"
+            ) from error
+
+    def check(self, number: int) -> bool:
+        """Whether a block is done and holds what was written; if it does not, it is forgotten."""
+        try:
+            expected = read_sealed(self._mark(number))
+            if _digest(self.read(self.grid.box(number))) == expected:
+                return True
+        except FileNotFoundError:
+            return False
+        except DamagedFileError as error:
+            log.warning("%s", error)
+        log.warning("block %d of %s is damaged and will be made anew", number, self.folder)
+        self.forget(number)
+        return False
+
+    def forget(self, number: int) -> None:
+        """Take a block as not written."""
+        self._mark(number).unlink(missing_ok=True)
+
+    def _mark(self, number: int) -> Path:
+        return self.folder / _DONE / f"{number:09d}"
+
+    def _opened(self) -> Any:  # noqa: ANN401 (zarr is imported late)
+        import zarr
+
+        path = self.folder / _ARRAY
+        shape = (self._channels, *self.grid.shape_zyx)
+        try:
+            array = zarr.open_array(store=path, mode="r+")
+            is_same = array.shape == shape and array.dtype == self._dtype
+            if is_same and array.attrs.get("block_zyx") == list(self.grid.block_zyx):
+                return array
+        except READ_ERRORS:
+            pass  # there is none, or what describes it is damaged
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return self._created(path, shape)
+
+    def _created(self, path: Path, shape: tuple[int, ...]) -> Any:  # noqa: ANN401
+        import zarr
+        from zarr.codecs import ZstdCodec
+
+        sides = zip(self.grid.block_zyx[1:], self.grid.shape_zyx[1:], strict=True)
+        # The chunks of a block are its own, so that two processes never write one chunk.
+        chunks = (self._channels, self.grid.block_zyx[0], *(_chunk_px(*side) for side in sides))
+        with disk_errors_of(self.folder):
+            return zarr.create_array(
+                store=path,
+                shape=shape,
+                dtype=self._dtype,
+                chunks=tuple(map(min, chunks, shape)),
+                compressors=ZstdCodec(level=1, checksum=True),
+                fill_value=0,
+                attributes={"block_zyx": list(self.grid.block_zyx)},
+            )
+
+
+def _chunk_px(block_px: int, length: int) -> int:
+    """The side of a chunk: it divides the block's, unless there is one block alone."""
+    return CHUNK_PX if block_px == length or block_px % CHUNK_PX == 0 else STEP_PX
+
+
+def _digest(block: Shaped[np.ndarray, "channels z y x"]) -> bytes:
+    planes = itertools.product(range(block.shape[0]), range(block.shape[1]))
+    return checksum_of_parts(np.ascontiguousarray(block[p]).data for p in planes).encode()
