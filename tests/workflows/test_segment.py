@@ -21,6 +21,7 @@ from mitosam.io.open import open_volume
 from mitosam.models.shipped_head import WORTH
 from mitosam.reporting import turntable
 from mitosam.reporting.words import three_figures
+from mitosam.workflows import automatic_model
 from mitosam.workflows.automatic_model import segmenter_of, suit_shipped_head
 from mitosam.workflows.segment import segment
 from mitosam.workflows.tuned_model import load_tuned_model
@@ -422,3 +423,27 @@ def test_the_shipped_head_takes_the_volumes_own_grey_values(tmp_path):
     assert suited.head.network.shape == suited.head.shape
     assert suited.info.settings_of("head").z_radius == 2
     assert suited.info.settings_of("prompted") == suited.info.settings_of("head")
+
+
+def test_what_has_no_structure_holds_nothing_and_its_tiles_are_encoded_once(
+    tmp_path, images, model, base_model, monkeypatch
+):
+    stack = tifffile.imread(images)
+    padded = np.zeros((7, 64, 400), np.uint8)
+    padded[1:6, :, :80] = stack
+    tifffile.imwrite(tmp_path / "em.tif", padded, photometric="minisblack")
+    blank = []
+
+    def encode_with(sam):
+        def encode(pixels, frame):
+            blank.append(pixels.min() == pixels.max())
+            return sam.encode(sam.prepare(pixels, frame))[0]
+
+        return encode
+
+    monkeypatch.setattr(automatic_model, "encode_with", encode_with)
+    found = run(tmp_path / "em.tif", tmp_path / "out", model, base_model, probability=True)
+    assert sum(blank) <= 5 < blank.count(False)  # once in each section that has structure at most
+    maps = whole(found.out / "probability.ome.zarr")
+    assert not maps[[0, 6]].any()
+    assert maps[1:6].any()

@@ -43,12 +43,12 @@ def section_cores(
     A piece of foreground that no core reaches, as it is boundary throughout, is a core as a whole.
     """
     mask = foreground >= 255 * settings.foreground_threshold
+    if not mask.any():
+        return mask, mask
     parts = settings.boundary_threshold < 1
     inner = mask & (boundary < 255 * settings.boundary_threshold) if parts else mask
     # Specks that a ragged boundary leaves would be instances of their own.
     cores = _pieces_from(inner, settings.min_area_px / CORE_SHARE)
-    if not mask.any():
-        return mask, cores
     reached = ndimage.binary_dilation(cores, EIGHT, iterations=REACH_PX, mask=mask)
     return mask, cores | _pieces_from(mask & ~reached, settings.min_area_px)
 
@@ -159,12 +159,13 @@ def _links(
 def _first_places(
     labels: Int[np.ndarray, "z y x"], num: int, box: Box, shape_zyx: tuple[int, int, int]
 ) -> Int64[np.ndarray, " cores"]:
-    found, at = np.unique(labels, return_index=True)
-    places = np.unravel_index(at, labels.shape)
+    voxels = np.flatnonzero(labels)
+    found, at = np.unique(labels.ravel()[voxels], return_index=True)
+    places = np.unravel_index(voxels[at], labels.shape)
     z, y, x = (place + start for place, start in zip(places, box.start_zyx, strict=True))
-    first = np.full(num + 1, NOWHERE)
-    first[found] = (z.astype(np.int64) * shape_zyx[1] + y) * shape_zyx[2] + x
-    return first[1:]
+    first = np.full(num, NOWHERE)
+    first[found - 1] = (z.astype(np.int64) * shape_zyx[1] + y) * shape_zyx[2] + x
+    return first
 
 
 def grow_section(

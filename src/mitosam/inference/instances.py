@@ -50,11 +50,13 @@ def block_cores(
     (z0, y0, x0), (z1, y1, x1) = box.start_zyx, box.stop_zyx
     seen = Box((z0, y0, x0), (z1, y1 + 1, x1 + 1)).within(shape_zyx)
     _, rows, columns = seen.seen_from(outer).slices
-    cores = (
-        section_cores(section[0], section[1], settings)[1][rows, columns]
-        for section in _filtered(maps, outer, box, shape_zyx, settings)
-    )
-    labels = number_cores(cores)
+    if maps[0].any():
+        labels = number_cores(
+            section_cores(section[0], section[1], settings)[1][rows, columns]
+            for section in _filtered(maps, outer, box, shape_zyx, settings)
+        )
+    else:
+        labels = np.zeros(seen.shape_zyx, np.int32)
     summary = summarise_cores(labels, box, shape_zyx, settings.link_overlap)
     return labels[:, : y1 - y0, : x1 - x0], summary
 
@@ -72,15 +74,19 @@ def block_instances(
     `outer` is the block with `REACH_PX` round it in the section and `z_radius` sections above and
     below; `cores` are its sections' instances' numbers at their cores, with that margin.
     """
+    if not cores.any():
+        nowhere = np.zeros(box.shape_zyx, bool)
+        labels = nowhere.astype(cores.dtype)
+        return labels, measure_extents(labels, nowhere, box, shape_zyx)
     _, rows, columns = box.seen_from(outer).slices
-    labels, sure = [], []
+    grown, sure = [], []
     filtered = _filtered(maps, outer, box, shape_zyx, settings)
     for (foreground, _), section in zip(filtered, cores, strict=True):
         mask = foreground >= 255 * settings.foreground_threshold
-        labels.append(grow_section(section, mask)[rows, columns])
+        grown.append(grow_section(section, mask)[rows, columns])
         sure.append(_is_sure(foreground[rows, columns], settings))
-    grown = np.stack(labels)
-    return grown, measure_extents(grown, np.stack(sure), box, shape_zyx)
+    labels = np.stack(grown)
+    return labels, measure_extents(labels, np.stack(sure), box, shape_zyx)
 
 
 def _filtered(

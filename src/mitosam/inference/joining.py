@@ -151,29 +151,25 @@ def measure_extents(
     shape_zyx: tuple[int, int, int],
 ) -> Extents:
     """Those of a block of a volume of this shape."""
-    ids, at = np.unique(labels, return_inverse=True)
-    at = at.reshape(labels.shape)
+    voxels = np.flatnonzero(labels)
+    z, y, x = (
+        place + start
+        for place, start in zip(np.unravel_index(voxels, labels.shape), box.start_zyx, strict=True)
+    )
+    ids, first, at = np.unique(labels.ravel()[voxels], return_index=True, return_inverse=True)
     num = len(ids)
-    there = np.zeros((len(labels), num), bool)
-    for section, found in zip(at, there, strict=True):
-        found[section] = True
+    last = np.zeros(num, np.int64)
+    np.maximum.at(last, at, z)
+    is_edge = (y == 0) | (y == shape_zyx[1] - 1) | (x == 0) | (x == shape_zyx[2] - 1)
     on_edge = np.zeros(num, bool)
-    (_, y0, x0), (_, y1, x1) = box.start_zyx, box.stop_zyx
-    for is_edge, plane in (
-        (y0 == 0, at[:, 0]), (y1 == shape_zyx[1], at[:, -1]),
-        (x0 == 0, at[:, :, 0]), (x1 == shape_zyx[2], at[:, :, -1]),
-    ):  # fmt: skip
-        if is_edge:
-            on_edge[plane] = True
-    kept = ids > 0
-    z0 = box.start_zyx[0]
+    on_edge[at[is_edge]] = True
     return Extents(
-        ids=ids[kept].astype(np.int64),
-        sizes=np.bincount(at.ravel(), minlength=num)[kept],
-        sure=np.bincount(at[sure], minlength=num)[kept],
-        first=z0 + there.argmax(axis=0)[kept],
-        last=z0 + len(labels) - 1 - there[::-1].argmax(axis=0)[kept],
-        at_edge=on_edge[kept],
+        ids=ids.astype(np.int64),
+        sizes=np.bincount(at, minlength=num),
+        sure=np.bincount(at[sure.ravel()[voxels]], minlength=num),
+        first=z[first],
+        last=last,
+        at_edge=on_edge,
     )
 
 

@@ -130,27 +130,30 @@ class Segmenter:
         outer window of each, and the maps are those of the inner one.
         """
         held = lru_cache(SECTIONS_HELD)(read)
+        encode: Encode = _BlankOnce(self.encode)
 
         def pane_of(section: UInt8[np.ndarray, "h w"]) -> Pane:
             return pane or Pane.whole((section.shape[0], section.shape[1]))
 
         if method == "grid":
-            return lambda z: self._grid(held(z), pane_of(held(z)))
-        # Only the decoder asks for a tile again.
-        encode = _HeldTiles(self.encode) if method == "prompted" else self.encode
+            return _unless_blank(
+                lambda z: self._grid(held(z), pane_of(held(z)), encode), held, pane
+            )
+        if method == "prompted":  # the decoder asks for the head's tiles again
+            encode = _HeldTiles(encode)
 
         def of_head(z: int, wanted: Window) -> Maps:
             return self._of_head(held, z, num_sections, pane_of(held(z)), wanted, encode)
 
         if method == "head":
-            return lambda z: of_head(z, pane_of(held(z)).inner)
+            return _unless_blank(lambda z: of_head(z, pane_of(held(z)).inner), held, pane)
 
         def refined(z: int) -> Maps:
             whole = pane_of(held(z))
             asked = whole.inner.grown(REFINED_PX, whole.shape_yx)
             return self._refined(held(z), whole, asked, of_head(z, asked), encode)
 
-        return refined
+        return _unless_blank(refined, held, pane)
 
     def _of_head(
         self,
@@ -205,10 +208,8 @@ class Segmenter:
         refined[1] = np.maximum(refined[1], given[1])
         return refined[:, *pane.inner.seen_from(pane.outer).slices]
 
-    def _grid(self, pixels: UInt8[np.ndarray, "h w"], pane: Pane) -> Maps:
-        found = segment_by_grid(
-            self.sam, pixels, self.grid, tile_px=self.tile_px, encode=self.encode
-        )
+    def _grid(self, pixels: UInt8[np.ndarray, "h w"], pane: Pane, encode: Encode) -> Maps:
+        found = segment_by_grid(self.sam, pixels, self.grid, tile_px=self.tile_px, encode=encode)
         return _as_bytes(found.maps)[:, *pane.inner.seen_from(pane.outer).slices]
 
 
@@ -217,6 +218,39 @@ def _tiles_inside(pane: Pane, tile_px: int) -> list[Window]:
     tiles = embedding_windows(pane.shape_yx, tile_px)
     inside = [tile for tile in tiles if pane.outer.contains(tile.grown(0, pane.shape_yx))]
     return [tile.seen_from(pane.outer) for tile in inside]
+
+
+def _unless_blank(
+    compute: Callable[[int], Maps], read: ReadSection, pane: Pane | None
+) -> Callable[[int], Maps]:
+    """The same, but nothing is found where all pixels are alike, as round a tilted stack."""
+
+    def computed(z: int) -> Maps:
+        pixels = read(z)
+        part = pixels[pane.inner.seen_from(pane.outer).slices] if pane else pixels
+        if part.min() == part.max():
+            return np.zeros((2, *part.shape), np.uint8)
+        return compute(z)
+
+    return computed
+
+
+class _BlankOnce:
+    """The same embeddings, those of tiles without structure encoded once for a grey value."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self._held: dict[tuple[int, tuple[int, ...], int, int], Embedding] = {}
+
+    def __call__(self, pixels: UInt8[np.ndarray, "h w"], frame: ModelFrame) -> Embedding:
+        """One tile's embedding."""
+        grey = int(pixels.min())
+        if grey != pixels.max():
+            return self._encode(pixels, frame)
+        key = (grey, pixels.shape, frame.tile_px, frame.input_px)
+        if key not in self._held:
+            self._held[key] = self._encode(pixels, frame)
+        return self._held[key]
 
 
 class _HeldTiles:
