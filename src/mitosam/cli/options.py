@@ -58,6 +58,19 @@ TestMasks = Annotated[Path | None, typer.Option(help="Masks of that volume.")]
 VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel size z,y,x in nm, as 5,5,5, where the file has none.")
 ]
+NumWorkers = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=1, help="Processes of this machine that share the work; docs/cluster.md."
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Instead, the workers of a running Dask scheduler, as tcp://host:8786.",
+    ),
+]
 
 
 def settings_from(
