@@ -15,6 +15,7 @@ import tifffile
 from mitosam.data.intensity import Normalisation
 from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError, ModelError, OutputExistsError, SettingsError
+from mitosam.inference import panes
 from mitosam.io.ome_zarr_spec import VolumeSpec
 from mitosam.io.ome_zarr_writer import write_ome_zarr
 from mitosam.io.open import open_volume
@@ -447,3 +448,39 @@ def test_what_has_no_structure_holds_nothing_and_its_tiles_are_encoded_once(
     maps = whole(found.out / "probability.ome.zarr")
     assert not maps[[0, 6]].any()
     assert maps[1:6].any()
+
+
+def test_two_processes_write_what_one_writes(tmp_path, images, model, base_model, expected):
+    found = run(
+        images, tmp_path / "out", model, base_model, tiff=True, probability=True, num_workers=2
+    )
+    assert found.instances == expected.instances
+    assert results(tmp_path / "out") == results(expected.out)
+
+
+@pytest.mark.parametrize("method", ["head", "prompted"])
+def test_large_sections_are_segmented_pane_by_pane(
+    tmp_path, images, model, base_model, method, monkeypatch
+):
+    """The head says the same of a section in one piece; the decoder but for what panes cut."""
+    stack = np.tile(tifffile.imread(images)[:3], (1, 8, 8))  # 512 x 640
+    as_zarr(tmp_path / "em.ome.zarr", stack)
+    whole_maps = {}
+    for pane_px in (2048, 256):
+        monkeypatch.setattr(panes, "PANE_PX", pane_px)
+        out = tmp_path / str(pane_px)
+        run(tmp_path / "em.ome.zarr", out, model, base_model, method=method, probability=True)
+        whole_maps[pane_px] = whole(out / "probability.ome.zarr").astype(int)
+    difference = np.abs(whole_maps[2048] - whole_maps[256])
+    assert whole_maps[2048].std() > 5
+    # Random weights find things wider than what the second pane, from 512 on, sees of the first.
+    alike = difference if method == "head" else difference[:, :, :512]
+    assert alike.max() <= 1
+
+
+def test_memory_changes_nothing(tmp_path, images, model, base_model, expected):
+    found = run(
+        images, tmp_path / "out", model, base_model, tiff=True, probability=True, memory_gb=1.2
+    )
+    assert found.instances == expected.instances
+    np.testing.assert_array_equal(whole(found.labels), whole(expected.labels))

@@ -71,6 +71,14 @@ Scheduler = Annotated[
         help="Instead, the workers of a running Dask scheduler, as tcp://host:8786.",
     ),
 ]
+Memory = Annotated[
+    float,
+    typer.Option(
+        metavar="GB",
+        min=1.0,
+        help="Memory that each process may take, about; results are the same.",
+    ),
+]
 
 
 def settings_from(

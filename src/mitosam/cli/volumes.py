@@ -72,13 +72,17 @@ def segment(
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability of foreground too.")
     ] = False,
+    workers: opt.NumWorkers = 1,
+    scheduler: opt.Scheduler = None,
+    memory: opt.Memory = 4.0,
     config: opt.Config = None,
     overrides: opt.Overrides = None,
 ) -> None:
     """Find every mitochondrion of an image or volume without prompts, and measure it.
 
     OUT then holds labels.ome.zarr (an id for each mitochondrion), mitochondria.csv, a preview of
-    each section, and report.html. If it is stopped, the same command goes on.
+    each section, and report.html. If it is stopped, the same command goes on. Volumes may be larger
+    than memory: they are read and written by blocks, whose size changes no label.
 
     Example: mitosam segment stack.tif --model run --voxel-size 5,5,5 --out segmented
     """
@@ -93,6 +97,9 @@ def segment(
         voxel_size_nm=opt.parse_voxel_size(voxel_size),
         tiff=tiff,
         probability=probability,
+        num_workers=workers,
+        scheduler=scheduler,
+        memory_gb=memory,
         settings=opt.settings_from(preset="default", config=config, overrides=overrides),
         progress=progress,
     )

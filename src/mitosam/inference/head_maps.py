@@ -50,17 +50,23 @@ class PixelModel:
         """Foreground and boundary, 0 to 255, of the section that the stack is about.
 
         It is computed in windows of `window_px`, each with all that it depends on round it, so
-        that the result does not depend on their size. `inner` is the part of the stack that is
-        wanted, by default all; its corner is a multiple of `STRIDE_PX`.
+        that the result does not depend on their size; where all pixels of one are alike, nothing
+        is. `inner` is the part of the stack that is wanted, by default all; its corner is a
+        multiple of `STRIDE_PX`.
         """
         inner = inner or Window(0, 0, stack.shape[1], stack.shape[2])
         step = max(window_px // STRIDE_PX, 1) * STRIDE_PX
-        result = np.empty((2, inner.height, inner.width), np.uint8)
+        result = np.zeros((2, inner.height, inner.width), np.uint8)
+        section = stack[self.shape.section_offsets.index(0)]
         for y in range(0, inner.height, step):
             for x in range(0, inner.width, step):
                 height, width = min(step, inner.height - y), min(step, inner.width - x)
                 window = Window(inner.y + y, inner.x + x, height, width)
-                result[:, y : y + height, x : x + width] = self._window(stack, embedding, window)
+                pixels = section[window.slices]
+                if pixels.min() < pixels.max():
+                    result[:, y : y + height, x : x + width] = self._window(
+                        stack, embedding, window
+                    )
         return result
 
     def _window(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Shaped
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +38,13 @@ class HeadShape(BaseModel):
     """Mean grey value of the training sections, 0 to 255."""
     grey_std: float = Field(gt=0)
     """Standard deviation of their grey values."""
+
+    @field_validator("section_offsets")
+    @classmethod
+    def _has_its_own_section(cls, offsets: tuple[int, ...]) -> tuple[int, ...]:
+        if 0 not in offsets:
+            raise ValueError(f"section_offsets must hold 0, got {offsets}")
+        return offsets
 
     def of_pixels_alone(self) -> HeadShape:
         """The same for a network that reads one section and no embedding."""

@@ -24,6 +24,7 @@ from mitosam.workflows.segment_job import Job, Order
 from mitosam.workflows.segment_report import Pictures, write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import write_volumes
 from mitosam.workflows.voxel_sizes import VoxelSize
+from mitosam.workflows.workers import open_workers
 
 MEMORY_GB = 4.0
 """What a process may take unless it is told otherwise."""
@@ -52,6 +53,8 @@ def segment(
     voxel_size_nm: VoxelSize | None = None,
     tiff: bool = False,
     probability: bool = False,
+    num_workers: int = 1,
+    scheduler: str | None = None,
     memory_gb: float = MEMORY_GB,
     settings: RunSettings | None = None,
     progress: Progress = SILENT,
@@ -69,8 +72,10 @@ def segment(
         "head", "prompted" or "grid"; "auto" is what validation preferred.
     tiff, probability
         Write the labels as `labels.tif` too; write the foreground's probability too.
+    num_workers, scheduler
+        Processes of this machine, or the address of a Dask cluster that sees the same files.
     memory_gb
-        What it may take, about. Labels do not depend on it.
+        What a process may take, about. Labels do not depend on it, nor on the workers.
 
     A segmentation that was killed goes on where it stopped, and ends at the same labels, if it is
     started again in the same way.
@@ -94,12 +99,14 @@ def segment(
         voxel_size_nm=voxel_size_nm,
         settings=settings or resolve_settings(),
     )
-    with sole_writer(out):
+    with open_workers(num_workers, scheduler, progress=progress) as workers, sole_writer(out):
         require_free(out)
         job = order.open(progress)
         work = WorkFolder(out, probability=probability)
         work.take(job.identity(progress), progress)
-        seconds = write_volumes(work, order, job, memory_gb=memory_gb, tiff=tiff, progress=progress)
+        seconds = write_volumes(
+            work, order, job, workers=workers, memory_gb=memory_gb, tiff=tiff, progress=progress
+        )
         rows, summary = _measure(work, job.voxel_size_nm, seconds, progress)
         _draw(work, order, job, rows, summary, seconds, progress)
         work.hand_over()

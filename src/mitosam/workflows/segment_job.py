@@ -38,7 +38,7 @@ from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 CHECKED_VOXELS = 1 << 33
 """Larger volumes are known by a part of their voxels alone: reading all would take hours."""
 SAMPLED_BLOCKS = 64
-VIEW_PX = 4096
+VIEW_PX = 2048
 """Of a larger section, this much of its middle tells how sections follow each other."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,6 @@ from mitosam.inference.map_store import (
     SECTIONS_PER_BLOCK,
     EachBlock,
     MapStore,
-    in_turn,
 )
 from mitosam.inference.panes import MAX_VOXELS, Pane, pane_grid
 from mitosam.io.ome_zarr_spec import CHUNK_ZYX, VolumeSpec
@@ -28,12 +27,14 @@ from mitosam.io.write import write_sections_tiff
 from mitosam.progress import Progress
 from mitosam.workflows.segment_folder import WorkFolder
 from mitosam.workflows.segment_job import Job, Order
+from mitosam.workflows.workers import InProcess, Task, Workers
 
 BASE_BYTES = 1.2e9
 """Of a process with a loaded model and one tile that is being encoded."""
 BYTES_PER_MAP_VOXEL, BYTES_PER_LABEL_VOXEL = 8, 40
 LEAST_LABEL_VOXELS = 1 << 20
 Read = Callable[[Box], Shaped[np.ndarray, "z y x"]]
+BlockStage = Callable[[int], None]
 
 
 def open_store(folder: Path, shape_zyx: tuple[int, int, int], memory_gb: float) -> MapStore:
@@ -119,17 +120,18 @@ def write_volumes(
     order: Order,
     job: Job,
     *,
+    workers: Workers,
     memory_gb: float,
     tiff: bool,
     progress: Progress,
 ) -> dict[str, float]:
     """Labels and probabilities; the seconds that each stage took."""
     store = open_store(work.folder / "maps", job.shape_zyx, memory_gb)
-    each_block = in_turn(progress)
+    each_block = on_workers(workers, progress)
     seconds = {}
     started = time.monotonic()
     if not (work.labels.exists() and work.probability.exists()):
-        fill_maps(store, order, job, progress)
+        fill_maps(store, order, job, workers, progress)
     seconds["segmenting"] = time.monotonic() - started
     started = time.monotonic()
     if not work.labels.exists():
@@ -144,11 +146,34 @@ def write_volumes(
     return seconds
 
 
-def fill_maps(store: MapStore, order: Order, job: Job, progress: Progress) -> None:
-    """Compute the maps of every block that is not there, or damaged."""
+def on_workers(workers: Workers, progress: Progress) -> EachBlock:
+    """Stages done by workers."""
+
+    def each_block(stage: BlockStage, blocks: Sequence[int], title: str) -> None:
+        task = Task(identity=f"{title} {time.time_ns()}", prepare=partial(_itself, stage))
+        for _ in workers.run(task, blocks, title=title, unit="block", progress=progress):
+            pass
+
+    return each_block
+
+
+def _itself(stage: BlockStage) -> BlockStage:
+    return stage
+
+
+def fill_maps(
+    store: MapStore, order: Order, job: Job, workers: Workers, progress: Progress
+) -> None:
+    """Compute the maps of every block that is not there, or damaged.
+
+    This process goes section by section, with the model that it has loaded.
+    """
     store.check(progress)
     missing = store.maps.missing()
     title = f"segmenting ({job.method})"
+    if not isinstance(workers, InProcess):
+        on_workers(workers, progress)(MapStage(order, store), missing, title)
+        return
     stage = MapStage(order, store, job)
     blocks = ((number, store.grid.box(number).shape_zyx[0]) for number in missing)
     sections = [number for number, depth in blocks for _ in range(depth)]
