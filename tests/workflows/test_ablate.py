@@ -263,6 +263,8 @@ def test_a_budget_ends_between_runs_and_the_page_says_so(short, tmp_path):
         "not tuned",
         "0.0002",
     }
+    again = ablate(short, tmp_path / "out", budget_s=0.001, resume=True)
+    assert again.num_finished == 1
 
 
 def test_a_plan_says_what_is_done_and_writes_nothing(study, undisturbed, tmp_path):

@@ -147,7 +147,8 @@ def _part(volume: Volume, z: int) -> Shaped[np.ndarray, "h w"]:
 def _sample(section: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, " n"]:
     """Evenly strided pixels; the stride is odd so that it does not follow an even width."""
     stride = max(1, section.size // NUM_SAMPLED_PIXELS) | 1
-    sample = section.ravel()[::stride] if section.size > NUM_SAMPLED_PIXELS else section.ravel()
+    large = section.size > NUM_SAMPLED_PIXELS
+    sample = section.ravel()[::stride].copy() if large else section.ravel()
     return _widened(sample)
 
 

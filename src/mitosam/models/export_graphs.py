@@ -71,7 +71,7 @@ class DecoderGraph(nn.Module):
         self.mask_decoder = model.mask_decoder
         self.input_px = model.input_px
         self.position: Tensor
-        self.register_buffer("position", _position_of_image(model))
+        self.register_buffer("position", model.position_of_image().contiguous())
 
     def forward(
         self,
@@ -108,15 +108,6 @@ class DecoderGraph(nn.Module):
         prompts = self.prompt_encoder
         absent = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         return has_mask * prompts.mask_embed(mask) + (1 - has_mask) * absent
-
-
-def _position_of_image(model: Promptable) -> Float[Tensor, "1 C h w"]:
-    _, height, width = model.embedding_shape
-    ys, xs = ((torch.arange(side) + 0.5) / side for side in (height, width))
-    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
-    with torch.no_grad():
-        position: Tensor = model.shared_image_embedding(grid)
-    return position.permute(2, 0, 1)[None]
 
 
 class TileEncoder(nn.Module):

@@ -125,7 +125,7 @@ class HighResolution(Promptable):
         tokens, image = decoder.transformer(
             point_embeddings=torch.cat([self._own_tokens(num_images, num_prompts), sparse], dim=2),
             image_embeddings=(image + dense).repeat_interleave(num_prompts, 0),
-            image_positional_embeddings=self._position_of_image(),  # one for all, see decoder.py
+            image_positional_embeddings=self.position_of_image(),  # one for all, see decoder.py
             attention_similarity=None,
         )
         image = image.transpose(2, 3).reshape(-1, *dense.shape[1:])

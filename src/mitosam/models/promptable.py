@@ -236,7 +236,7 @@ class Promptable(nn.Module, ABC):
         )
         return sparse, dense.expand(num_images, -1, -1, -1)
 
-    def _position_of_image(self) -> Float[Tensor, "1 c h w"]:
+    def position_of_image(self) -> Float[Tensor, "1 c h w"]:
         """The position embedding of the image grid, which is frozen and so computed once."""
         if self._image_position is None or self._image_position.device != self.device:
             _, height, width = self.embedding_shape

@@ -25,7 +25,7 @@ class Sam(Promptable):
         decoder = self.mask_decoder
         assert isinstance(decoder, MaskDecoder), "SAM is built with the decoder of this house"
         # One position for all images: the decoder's layout broadcasts it (see decoder.py).
-        return decoder.every_mask(embeddings, self._position_of_image(), sparse, dense)
+        return decoder.every_mask(embeddings, self.position_of_image(), sparse, dense)
 
     def huggingface_weights(self) -> dict[str, Tensor]:
         """All weights on the CPU, without those that transformers ties to others."""

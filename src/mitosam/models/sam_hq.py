@@ -70,7 +70,7 @@ class SamHQ(Promptable):
         tokens, seen = decoder.transformer(
             point_embeddings=torch.cat([own_tokens, sparse], dim=2),
             image_embeddings=(image + dense).repeat_interleave(num_prompts, 0),
-            image_positional_embeddings=self._position_of_image(),  # one for all, see decoder.py
+            image_positional_embeddings=self.position_of_image(),  # one for all, see decoder.py
             attention_similarity=None,
         )
         seen = seen.transpose(2, 3).reshape(-1, *dense.shape[1:])

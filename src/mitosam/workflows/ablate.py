@@ -144,20 +144,26 @@ def _run_cells(
     budget_s: float,
     progress: Progress,
 ) -> None:
-    started, here = time.monotonic(), list[float]()
+    """Run what is not finished; a run is not begun if it would outlast the budget.
+
+    The first of a study always is, as nobody knows how long it takes.
+    """
+    started = time.monotonic()
     folder = out / CELLS
-    todo = [cell for cell in cells if not is_finished(folder / cell.name)]
+    ended = [cell for cell in cells if is_finished(folder / cell.name)]
+    known = [read_cost(folder / cell.name).seconds for cell in ended]
+    todo = [cell for cell in cells if cell not in ended]
     for number, cell in enumerate(todo):
         spent = time.monotonic() - started
-        each = sum(here) / len(here) if here else 0.0
-        if here and spent + each > budget_s:
+        each = sum(known) / len(known) if known else 0.0
+        if known and spent + each > budget_s:
             progress.say(f"the budget ends here: {len(todo) - number} runs are left")
             return
-        left = f", about {_readable(each * (len(todo) - number))} left" if here else ""
+        left = f", about {_readable(each * (len(todo) - number))} left" if known else ""
         progress.say(f"run {cells.index(cell) + 1} of {len(cells)}: {cell.title}{left}")
         finished = [folder / one.name for one in cells if is_finished(folder / one.name)]
         run_cell(folder / cell.name, cell, study, sources, finished=finished, progress=progress)
-        here.append(time.monotonic() - started - spent)
+        known.append(time.monotonic() - started - spent)
         write_table(out / RESULTS, result_rows(read_results(folder, cells)))
 
 
@@ -305,4 +311,4 @@ def _encodes(cell: Cell) -> str:
     """What the features that a run caches depend on."""
     settings, training = cell.settings, cell.settings.training
     views = (training.augment, training.views_per_tile, training.min_views)
-    return f"{_kind(cell)} {settings.split} {views} {cell.seed}"
+    return f"{_kind(cell)} {settings.split} {views} {settings.augmentation} {cell.seed}"

@@ -80,7 +80,7 @@ class Job:
         digest = hashlib.sha256()
         grid = pane_grid(self.shape_zyx)
         for number in progress.track(_checked(grid), "checking images", unit="block"):
-            digest.update(self.read_box(grid.box(number)).tobytes())
+            digest.update(np.ascontiguousarray(self.read_box(grid.box(number))).data)
         head = self.segmenter.head
         facts = [
             __version__,
