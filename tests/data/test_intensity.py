@@ -73,6 +73,17 @@ def test_constant_images_are_refused(dtype):
         measure_normalisation(volume_of_array("v", np.full((3, 4, 5), 7, dtype)))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_even_but_for_some_sections_in_the_middle_is_measured_there(dtype):
+    images = np.full((200, 20, 30), 3, dtype)
+    images[101, 4:9, 5:10] = np.arange(25).reshape(5, 5) + 50
+    normalisation = measure_normalisation(volume_of_array("v", images))
+    if dtype == np.uint16:
+        assert (normalisation.low, normalisation.high) == pytest.approx((3, 74), abs=1.5)
+    else:
+        assert normalisation == Normalisation()
+
+
 def test_truth_values_are_no_images():
     with pytest.raises(InputError, match="looks like a mask"):
         measure_normalisation(volume_of_array("v", np.zeros((3, 4, 5), bool)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -89,7 +90,7 @@ def measure_normalisation(
 ) -> Normalisation:
     """The normalisation that suits a volume: 8-bit images stay, others are stretched.
 
-    Up to `num_sections` evenly spaced sections are looked at.
+    Up to `num_sections` evenly spaced sections are looked at, and more where those hold nothing.
 
     Raises
     ------
@@ -103,6 +104,9 @@ def measure_normalisation(
     chosen = np.unique(np.linspace(0, len(volume) - 1, min(num_sections, len(volume))).astype(int))
     samples = [_sample(_part(volume, int(z))) for z in chosen]
     pooled = np.concatenate(samples)
+    if pooled.min() == pooled.max():
+        structured = list(islice(_samples_with_structure(volume), num_sections))
+        pooled = np.concatenate(structured or [pooled])
     if pooled.min() == pooled.max():
         raise InputError(
             f"{volume.name} is constant: every pixel is {pooled.flat[0]}; give the EM images"
@@ -129,6 +133,20 @@ def adopt_normalisation(trained: Normalisation, volume: Volume) -> Normalisation
         "uint8" if trained.kind == "identity" else trained.dtype or "16-bit or float",
     )
     return measure_normalisation(volume)
+
+
+def _samples_with_structure(volume: Volume) -> Iterator[Shaped[np.ndarray, " n"]]:
+    """Samples of those parts of sections in which not all pixels are alike, less the darkest."""
+    _, height, width = volume.shape_zyx
+    side = height + width if volume.read_box is None else PART_PX
+    for z in range(len(volume)):
+        for y in range(0, height, side):
+            for x in range(0, width, side):
+                part = Box((z, y, x), (z + 1, y + side, x + side)).within(volume.shape_zyx)
+                pixels = volume.box(part)[0]
+                if pixels.min() != pixels.max():
+                    _check_finite(volume, z, pixels)
+                    yield _sample(np.append(pixels[pixels != pixels.min()], pixels.min()))
 
 
 def _part(volume: Volume, z: int) -> Shaped[np.ndarray, "h w"]:
