@@ -282,6 +282,19 @@ def refusal(address) -> str:
     return ""
 
 
+@pytest.mark.parametrize(
+    ("scheme", "required", "message"),
+    [("tls", False, "needs certificates"), ("tcp", True, "requires encryption")],
+)
+def test_encryption_that_does_not_fit_is_one_line(scheme, required, message):
+    with (
+        dask.config.set({"distributed.comm.require-encryption": required}),
+        pytest.raises(WorkersError, match=message),
+        open_workers(1, f"{scheme}://127.0.0.1:1"),
+    ):
+        pass
+
+
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr(workers_dask, "CONNECT_S", 0.5)
     address = f"tcp://127.0.0.1:{free_port()}"

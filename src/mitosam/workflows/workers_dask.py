@@ -67,6 +67,22 @@ def open_client(
         workers.close()
 
 
+def _security_for(address: str, given: Security | None) -> Security:
+    """The certificates, checked before a client is made: one that they stop does not end well."""
+    security = given or Security()
+    encrypted = address.startswith("tls://")
+    if encrypted and security.get_connection_args("client")["ssl_context"] is None:
+        raise WorkersError(
+            f"{address} needs certificates, and Dask's configuration names none under "
+            "distributed.comm.tls; docs/cluster.md says how"
+        )
+    if security.require_encryption and not encrypted:
+        raise WorkersError(
+            f"Dask's configuration requires encryption, and {address} has none; use tls://"
+        )
+    return security
+
+
 def _quiet() -> AbstractContextManager[None]:
     """A block in which Dask's own log is not shown: what matters of it is said in our words."""
     quiet: AbstractContextManager[None] = silence_logging_cmgr(level=logging.CRITICAL + 1)
@@ -176,12 +192,12 @@ class DaskWorkers:
         try:
             client = Client(
                 self.address,
-                security=self._security,
+                security=_security_for(self.address, self._security),
                 timeout=timeout_s,
                 set_as_default=False,
                 name="mitosam",
             )
-        except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise WorkersError(
                 f"the Dask scheduler at {self.address} cannot be reached ({reason}); is it "
