@@ -47,9 +47,9 @@ def to_markdown(found: Findings) -> str:
     if found.memory:
         parts.append(_memory(found.memory))
     if found.segment:
-        parts.append(segment_part(found.segment, _table))
+        parts.append(segment_part(found.segment, table))
     if found.interactive:
-        parts.append(interactive_part(found.interactive, _table))
+        parts.append(interactive_part(found.interactive, table))
     if found.startup:
         parts.append(_startup(found.startup))
     return "\n".join(parts)
@@ -76,7 +76,7 @@ def _job(comparisons: list[Comparison], num_patches: int) -> str:
     verdicts = "\n".join(_verdict(one, num_patches) for one in comparisons)
     return f"""## {EPOCHS} epochs on {num_patches} patches
 
-{_table(header, rows)}
+{table(header, rows)}
 {verdicts}
 
 Both train the mask decoder on the same 256 px patches with the paper preset: one jittered box
@@ -127,15 +127,15 @@ def _arithmetic(speeds: list[PartSpeed]) -> str:
 
 Matrix products of 3072 x 3072, the fastest of each process's repetitions, best of all processes:
 
-{_table(["product", "GFLOP/s"], peak_rows)}
+{table(["product", "GFLOP/s"], peak_rows)}
 FLOP are those of matrix products, convolutions and attention (torch's counter). A part's share is
 its least time against the fastest product in its own process, measured in turn with it. *Time in
 products* is the share of the profiler's operator time in those operators.
 
-{_table(speed_header, [_speed_row(speed) for speed in speeds])}
+{table(speed_header, [_speed_row(speed) for speed in speeds])}
 What the rest of the time goes to, in shares of all:
 
-{_table(["part", "precision", "operators besides products"], other_rows)}"""
+{table(["part", "precision", "operators besides products"], other_rows)}"""
 
 
 def _speed_row(speed: PartSpeed) -> list[str]:
@@ -174,7 +174,7 @@ def _memory(sizes: list[Memory]) -> str:
 One epoch of the paper preset with vit_t. The embeddings are random numbers, written and read by
 the cache as real ones are; the patches are the same sections over and over, moved by a pixel.
 
-{_table(header, rows)}"""
+{table(header, rows)}"""
 
 
 def _startup(times: dict[str, Spread]) -> str:
@@ -184,9 +184,9 @@ def _startup(times: dict[str, Spread]) -> str:
     ]
     return f"""## Starting
 
-{_table(["process", "time, s", "target"], rows)}"""
+{table(["process", "time, s", "target"], rows)}"""
 
 
-def _table(header: Sequence[str], rows: list[list[str]]) -> str:
+def table(header: Sequence[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

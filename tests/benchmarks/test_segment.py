@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import point_grid, segment_subject, segmenting
-from benchmarks.page import _table
+from benchmarks.page import table
 from benchmarks.segment import Grid, PeakMemory, SegmentAnswer, Segmented
 from benchmarks.segment_page import segment_part
 from benchmarks.spread import Spread
@@ -72,7 +72,7 @@ def test_the_page_says_whether_the_targets_were_reached():
         grid=Grid(tile_s=Spread.of([2.0]), tiles_per_section=6, peak_bytes=1_000_000_000),
         memory=[PeakMemory(num_sections=8, peak_bytes=900_000_000)],
     )
-    page = segment_part(found, _table)
+    page = segment_part(found, table)
     assert "| head | 1.2 | 50 | 1200 | 7 | 2.00 |" in page
     assert "| point grid, extrapolated | 12 | 5 | 12000 |  | 1.00 |" in page
     assert "head: **1.20 times its own encoding** (target at most 1.5: reached)" in page
