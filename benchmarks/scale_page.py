@@ -33,7 +33,7 @@ Load of the machine before the run: {found.load:.1f}. Every measurement ran in a
 one after the other; times are min / median / max in seconds.
 
 Volumes are OME-Zarr of {NUM_SECTIONS} sections in cells of {CELL_PX} x {CELL_PX} px. Each cell
-holds one piece of made-up tissue, {depth} x {height} x {width} voxels, and nothing else; what is
+holds made-up tissue, {depth} x {height} x {width} voxels of it in slices, and nothing else; what is
 empty is neither on the disk nor encoded. So of a volume, 1/{times:.0f} is in tiles of {TILE_PX} px
 that are encoded, and a dense volume costs up to {times:.0f} times as much a gigavoxel. Each is
 segmented by `mitosam segment --model vit_t --method head`, from the images to labels, tables,

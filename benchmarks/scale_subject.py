@@ -1,4 +1,4 @@
-"""A volume of any size to segment: one piece of made-up tissue in each cell, and nothing between.
+"""A volume of any size to segment: slices of made-up tissue in each cell, and nothing between.
 
 What holds nothing is not on the disk, as in an OME-Zarr of a large specimen. Every cell is the same
 but for its place, so that twice the cells are twice the work, and nothing else changes.
@@ -20,7 +20,9 @@ from mitosam.io.ome_zarr_writer import write_ome_zarr
 
 CELL_PX, NUM_SECTIONS = 1024, 48
 TISSUE_ZYX = (12, 384, 384)
-CORNER_ZYX = (16, 64, 64)  # of the tissue in its cell: inside one tile, as tiles are cut
+CORNER_YX = (64, 64)  # of the tissue in its cell: inside one tile, as tiles are cut
+# The tissue lies in slices, so that every block, as deep as blocks are, has its share.
+PERIOD, SLICE, BEFORE = 16, 4, 6
 TILE_PX = 512
 ENCODED_SHARE = TISSUE_ZYX[0] * TILE_PX**2 / (NUM_SECTIONS * CELL_PX**2)
 """Of the volume, the tiles that hold anything; others are not encoded."""
@@ -58,12 +60,14 @@ def write_volume(path: Path, cells: int) -> None:
 
 
 def _sections(tissue: UInt8[np.ndarray, "z y x"], cells: int) -> Iterator[UInt8[np.ndarray, "h w"]]:
-    z0, y0, x0 = CORNER_ZYX
-    depth, height, width = tissue.shape
+    y0, x0 = CORNER_YX
+    _, height, width = tissue.shape
     for z in range(NUM_SECTIONS):
         cell = np.zeros((CELL_PX, CELL_PX), np.uint8)
-        if z0 <= z < z0 + depth:
-            cell[y0 : y0 + height, x0 : x0 + width] = tissue[z - z0]
+        number, within = divmod(z, PERIOD)
+        if BEFORE <= within < BEFORE + SLICE:
+            section = tissue[number * SLICE + within - BEFORE]
+            cell[y0 : y0 + height, x0 : x0 + width] = section
         yield np.tile(cell, (cells, cells))
 
 
