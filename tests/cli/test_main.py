@@ -160,7 +160,8 @@ def test_a_stop_by_the_keyboard_is_said_and_leaves_nothing_half_written(
         (["train", "run"], "the same command goes on"),
         (["segment", "em.tif", "--out", "out"], "the same command goes on"),
         (["evaluate", "run", "--automatic"], "goes on"),
-        (["measure", "labels.tif"], "starts anew"),
+        (["measure", "labels.tif"], "the same command goes on"),
+        (["predict", "em.tif"], "starts anew"),
         ([], "starts anew"),
     ],
 )

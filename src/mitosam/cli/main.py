@@ -61,6 +61,7 @@ _GOES_ON = {
     "prepare": "`mitosam finetune` with the same files, --out and --resume goes on",
     "train": "the same command goes on where it was",
     "segment": "the same command goes on where it was",
+    "measure": "the same command goes on where it was",
     "evaluate": "what is scored is kept; the same command, or with --out `mitosam evaluate` of "
     "that folder, goes on",
 }

@@ -25,15 +25,20 @@ def measure(
     probability: Annotated[
         Path | None, typer.Option(help="Volume of probabilities; its mean is the confidence.")
     ] = None,
+    memory_gb: Annotated[
+        float, typer.Option(min=0.5, help="Memory to take at most, in GB, however large LABELS is.")
+    ] = 2.0,
 ) -> None:
     """Measure each labelled mitochondrion: volume, surface, length, shape, neighbours.
 
     Writes mitochondria.csv (one line each), sections.csv (one line for each on each section) and
     summary.json. Without a voxel size, only what can be counted in voxels and pixels is given.
+    If it is stopped, the same command goes on.
 
     Example: mitosam measure labels.tif --voxel-size 30,8,8 --out measured
     """
     from mitosam.cli.show import show_measured
+    from mitosam.morphometry.settings import MeasureSettings
     from mitosam.workflows.measure import measure as run_measure
 
     result = run_measure(
@@ -41,6 +46,7 @@ def measure(
         out,
         voxel_size_nm=opt.parse_voxel_size(voxel_size),
         probability=probability,
+        settings=MeasureSettings(memory_gb=memory_gb),
         progress=progress,
     )
     show_measured(output, result)

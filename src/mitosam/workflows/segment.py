@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from mitosam.morphometry.summary import VolumeSummary
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic import Method
-from mitosam.workflows.measure import measure_volume
+from mitosam.workflows.measure_blocks import measure_volume
 from mitosam.workflows.runs import now
 from mitosam.workflows.segment_folder import FACTS, LABELS, WorkFolder
 from mitosam.workflows.segment_job import Job, Order
@@ -127,12 +128,21 @@ def _measure(
 ) -> tuple[tuple[InstanceRow, ...], VolumeSummary]:
     """The instances' rows, which go into `mitochondria.csv`, and their summary."""
     before = time.monotonic()
-    labels, trust = open_volume(work.labels), open_volume(work.probability)
-    sections = work.result / "sections.csv"
-    rows, summary = measure_volume(labels, sections, size, trust, progress=progress)
-    write_csv(work.result / "mitochondria.csv", rows, InstanceRow)
+    scratch = work.folder / "measure"
+    scratch.mkdir(exist_ok=True)
+    measured = measure_volume(
+        partial(open_volume, work.labels),
+        work.result / "sections.csv",
+        size,
+        partial(open_volume, work.probability),
+        scratch=scratch,
+        progress=progress,
+    )
+    write_csv(work.result / "mitochondria.csv", measured.instances, InstanceRow)
+    for remark in measured.remarks:
+        progress.say(remark)
     seconds["measuring"] = time.monotonic() - before
-    return rows, summary
+    return measured.instances, measured.volume
 
 
 def _draw(
