@@ -92,6 +92,15 @@ def test_blocks_of_any_order_give_the_same_files(tmp_path, labels, small_blocks)
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 
+def test_rows_of_few_sections_at_a_time_are_the_same(tmp_path, labels, small_blocks, monkeypatch):
+    path = write(tmp_path, labels)
+    expected = measure(path, tmp_path / "expected")
+    monkeypatch.setattr(measure_blocks, "BYTES_A_ROW", 10**9)
+    found = measure(path, tmp_path / "found")
+    assert found.sections.read_bytes() == expected.sections.read_bytes()
+    assert repr(found.instances) == repr(expected.instances)
+
+
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize(
     ("text", "item"),
@@ -190,7 +199,7 @@ def no_section(z):
 def test_a_file_with_boxes_is_read_by_boxes_alone(tmp_path, labels, zarr_labels, monkeypatch):
     expected = measure(write(tmp_path, labels), tmp_path / "expected")
     monkeypatch.setattr("mitosam.morphometry.block_grid.MAX_BLOCK_VOXELS", 9000)
-    monkeypatch.setattr(measure_blocks, "BYTES_A_VOXEL", 10**6)  # as if a section were larger
+    monkeypatch.setattr(measure_blocks, "BYTES_A_PIXEL", 10**6)  # as if a section were larger
 
     def opened():
         return dataclasses.replace(open_volume(zarr_labels), read_section=no_section)
@@ -205,7 +214,7 @@ def test_a_file_with_boxes_is_read_by_boxes_alone(tmp_path, labels, zarr_labels,
 
 def test_the_same_blocks_have_one_hash_and_others_another(zarr_labels, monkeypatch):
     monkeypatch.setattr("mitosam.morphometry.block_grid.MAX_BLOCK_VOXELS", 9000)
-    monkeypatch.setattr(measure_blocks, "BYTES_A_VOXEL", 10**6)
+    monkeypatch.setattr(measure_blocks, "BYTES_A_PIXEL", 10**6)
     opened = partial(open_volume, zarr_labels)
     first, again = survey_labels(opened), survey_labels(opened, runner=Shuffled())
     assert first.sha256 == again.sha256

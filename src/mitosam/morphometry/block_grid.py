@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from mitosam.geometry import Box
 from mitosam.io.volume import Volume
 
-BYTES_A_VOXEL = 48
-"""What counting a block takes at most: its ids and ranks, runs and cells where everything differs.
-
-Measured on noise, where no two neighbours are alike; labels take a quarter of it."""
+BYTES_A_VOXEL = 160
+"""What counting a block takes at most. Measured: 154 on noise of 255 ids, where each voxel is a run
+of its own and every cell is uneven; 7 to 11 on labels of mitochondria."""
 MAX_BLOCK_VOXELS = 2**24
 """Larger blocks are not quicker, and more is lost when one is interrupted."""
 

@@ -13,7 +13,7 @@ from mitosam.geometry import Box
 from mitosam.io.tables import write_csv
 from mitosam.io.volume import Volume
 from mitosam.morphometry.block_counts import check_shapes, full_scale
-from mitosam.morphometry.block_grid import BYTES_A_VOXEL, BlockGrid, plan_blocks
+from mitosam.morphometry.block_grid import BlockGrid, plan_blocks
 from mitosam.morphometry.components import connect
 from mitosam.morphometry.instances import InstanceRow, Totals, instance_rows
 from mitosam.morphometry.kept import content_key
@@ -41,6 +41,8 @@ from mitosam.workflows.measure_tasks import (
 )
 from mitosam.workflows.voxel_sizes import VoxelSize
 
+BYTES_A_PIXEL = 64
+"""What surveying a section takes."""
 BYTES_A_ROW = 1000
 """Of sections, while those of several blocks are brought together and written."""
 MAX_GROUP = 32
@@ -91,7 +93,7 @@ def survey_grid(volume: Volume, settings: MeasureSettings) -> BlockGrid | None:
         return None
     depth = volume.chunk_zyx[0] if volume.chunk_zyx else 1
     pixels = volume.shape_zyx[1] * volume.shape_zyx[2]
-    if pixels * (depth * volume.dtype.itemsize + BYTES_A_VOXEL) <= settings.working_bytes:
+    if pixels * (depth * volume.dtype.itemsize + BYTES_A_PIXEL) <= settings.working_bytes:
         return None
     return plan_blocks(volume, settings.working_bytes)
 
