@@ -25,6 +25,7 @@ from mitosam.morphometry.block_grid import BlockGrid
 from mitosam.morphometry.settings import MeasureSettings
 from mitosam.workflows import measure_blocks, measure_tasks
 from mitosam.workflows.measure_blocks import measure_volume, survey_labels
+from mitosam.workflows.workers import InProcess
 from tests.morphometry.measuring import measured
 from tests.tiny_runs import KillAt, Remembered, contents
 
@@ -45,6 +46,8 @@ def small_blocks(monkeypatch):
 
 class Shuffled:
     """Items in another order, by a function that went to another process and back."""
+
+    num_workers = 1
 
     def run(self, task, items, *, title, unit, progress):
         function = pickle.loads(pickle.dumps(task)).prepare()
@@ -86,10 +89,23 @@ def test_any_blocks_give_the_rows_of_one(labels, cuts, binary):
 
 
 def test_blocks_of_any_order_give_the_same_files(tmp_path, labels, small_blocks):
+    opened = partial(open_volume, write(tmp_path, labels))
+    for name, workers in (("one", InProcess()), ("other", Shuffled())):
+        folder = tmp_path / name
+        folder.mkdir()
+        found = measure_volume(
+            opened, folder / "sections.csv", SIZE, scratch=folder, workers=workers
+        )
+        (folder / "rows.txt").write_text(repr(found.instances))
+    for file in ("sections.csv", "rows.txt"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+
+
+def test_two_processes_give_the_same_files(tmp_path, labels):
     path = write(tmp_path, labels)
     measure(path, tmp_path / "one")
-    measure(path, tmp_path / "other", runner=Shuffled())
-    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+    measure(path, tmp_path / "two", num_workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_rows_of_few_sections_at_a_time_are_the_same(tmp_path, labels, small_blocks, monkeypatch):
@@ -216,7 +232,7 @@ def test_the_same_blocks_have_one_hash_and_others_another(zarr_labels, monkeypat
     monkeypatch.setattr("mitosam.morphometry.block_grid.MAX_BLOCK_VOXELS", 9000)
     monkeypatch.setattr(measure_blocks, "BYTES_A_PIXEL", 10**6)
     opened = partial(open_volume, zarr_labels)
-    first, again = survey_labels(opened), survey_labels(opened, runner=Shuffled())
+    first, again = survey_labels(opened), survey_labels(opened, workers=Shuffled())
     assert first.sha256 == again.sha256
     edited = open_volume(zarr_labels).box(BlockGrid.regular((14, 90, 100), (14, 90, 100)).box(0))
     edited[7, 8, 9] += 1

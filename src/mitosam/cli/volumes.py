@@ -25,9 +25,9 @@ def measure(
     probability: Annotated[
         Path | None, typer.Option(help="Volume of probabilities; its mean is the confidence.")
     ] = None,
-    memory_gb: Annotated[
-        float, typer.Option(min=0.5, help="Memory to take at most, in GB, however large LABELS is.")
-    ] = 2.0,
+    workers: opt.NumWorkers = 1,
+    scheduler: opt.Scheduler = None,
+    memory: opt.Memory = 2.0,
 ) -> None:
     """Measure each labelled mitochondrion: volume, surface, length, shape, neighbours.
 
@@ -46,7 +46,9 @@ def measure(
         out,
         voxel_size_nm=opt.parse_voxel_size(voxel_size),
         probability=probability,
-        settings=MeasureSettings(memory_gb=memory_gb),
+        num_workers=workers,
+        scheduler=scheduler,
+        settings=MeasureSettings(memory_gb=memory),
         progress=progress,
     )
     show_measured(output, result)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LEAST_MEMORY_GB = 0.5
+
 
 class MeasureSettings(BaseModel):
     """What measuring may take."""
@@ -12,7 +14,7 @@ class MeasureSettings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    memory_gb: float = Field(default=2.0, ge=0.5)
+    memory_gb: float = Field(default=2.0, ge=LEAST_MEMORY_GB)
     """Memory in GB that measuring may take (each process, where there are several), whatever the
     volume's size. An instance whose box is too large for it has its middle line measured at a
     coarser resolution, which is said."""

@@ -29,13 +29,12 @@ from mitosam.storage import (
 )
 from mitosam.workflows.measure_blocks import (
     DEFAULTS,
-    SERIAL,
     measure_volume,
     survey_grid,
     survey_labels,
 )
-from mitosam.workflows.measure_tasks import Runner
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size, readable_voxel_size
+from mitosam.workflows.workers import open_workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,8 @@ def measure(
     voxel_size_nm: VoxelSize | None = None,
     probability: Path | None = None,
     settings: MeasureSettings = DEFAULTS,
-    runner: Runner = SERIAL,
+    num_workers: int = 1,
+    scheduler: str | None = None,
     progress: Progress = SILENT,
 ) -> MeasureResult:
     """Write `mitochondria.csv`, `sections.csv` and `summary.json` into the new folder `out`.
@@ -89,9 +89,10 @@ def measure(
     size, from the file or given, only what can be counted in voxels and pixels is measured.
     Masks of one value are joined to instances through the volume.
 
-    Memory is bounded by `settings`, whatever the volume's size. `runner` does the blocks, in any
-    order. A measurement that was killed goes on where it stopped if it is started again in the same
-    way, and counts anew what has changed in the labels.
+    Memory is bounded by `settings`, whatever the volume's size. `num_workers` are processes of this
+    machine, and `scheduler` the address of a Dask cluster that sees the same files; neither changes
+    a result. A measurement that was killed goes on where it stopped if it is started again in the
+    same way, and counts anew what has changed in the labels.
 
     Raises
     ------
@@ -110,18 +111,22 @@ def measure(
     if trust is not None:
         check_shapes(volume, trust)
     _require_free(out)
-    open_labels = partial(open_volume, labels)
-    survey = survey_labels(open_labels, settings, runner=runner, progress=progress)
-    with sole_writer(out), _scratch(out, progress) as scratch, _written(out) as tables:
+    open_labels = partial(open_volume, labels.absolute())
+    with ExitStack() as stack:
+        workers = stack.enter_context(open_workers(num_workers, scheduler, progress=progress))
+        survey = survey_labels(open_labels, settings, workers=workers, progress=progress)
+        stack.enter_context(sole_writer(out))
+        scratch = stack.enter_context(_scratch(out, progress))
+        tables = stack.enter_context(_written(out))
         measured = measure_volume(
             open_labels,
             tables.sections,
             size,
-            partial(open_volume, probability) if probability else None,
+            partial(open_volume, probability.absolute()) if probability else None,
             scratch=scratch,
             binary=survey.coding == "binary",
             settings=settings,
-            runner=runner,
+            workers=workers,
             progress=progress,
         )
         remarks = [*_remarks(volume, survey, size), *measured.remarks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,11 @@ from mitosam.workflows.measure_tasks import (
     Group,
     MeasureShapes,
     OpenVolume,
-    Runner,
-    Serial,
     SurveyBlocks,
-    Task,
     kept_shapes,
 )
 from mitosam.workflows.voxel_sizes import VoxelSize
+from mitosam.workflows.workers import InProcess, Task, Workers
 
 BYTES_A_PIXEL = 64
 """What surveying a section takes."""
@@ -47,7 +46,6 @@ BYTES_A_ROW = 1000
 """Of sections, while those of several blocks are brought together and written."""
 MAX_GROUP = 32
 """Instances that are measured, and kept, together."""
-SERIAL = Serial()
 DEFAULTS = MeasureSettings()
 
 
@@ -64,7 +62,7 @@ def survey_labels(
     labels: OpenVolume,
     settings: MeasureSettings = DEFAULTS,
     *,
-    runner: Runner = SERIAL,
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> MaskSurvey:
     """What kind of labels these are, read by sections where memory holds them, else by blocks.
@@ -78,8 +76,8 @@ def survey_labels(
     grid = survey_grid(volume, settings)
     if grid is None:
         return survey_masks(volume, progress, empty_ok=True)
-    task = Task(f"survey {volume.name}", SurveyBlocks(labels=labels, grid=grid))
-    found = runner.run(
+    task = Task(_identity("survey"), SurveyBlocks(labels=labels, grid=grid))
+    found = (workers or InProcess()).run(
         task, range(len(grid)), title=f"reading masks {volume.name}", unit="block",
         progress=progress,
     )  # fmt: skip
@@ -108,7 +106,7 @@ def measure_volume(
     binary: bool = False,
     grid: BlockGrid | None = None,
     settings: MeasureSettings = DEFAULTS,
-    runner: Runner = SERIAL,
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> Measured:
     """The rows of all instances and their summary; the sections' rows go into `section_table`.
@@ -135,8 +133,8 @@ def measure_volume(
         labels=labels, probability=probability, grid=grid, folder=scratch, binary=binary,
         with_runs=in_nm is not None,
     )  # fmt: skip
-    run = _Run(KeptCounts(scratch, binary), grid, settings, runner, progress)
-    counted = run.count(task, f"count {volume.name}")
+    run = _Run(KeptCounts(scratch, binary), grid, settings, workers or InProcess(), progress)
+    counted = run.count(task)
     gathered = Gathered()
     write_csv(section_table, run.rows(counted, gathered, voxel_size_nm), SectionRow)
     totals = Totals(
@@ -160,14 +158,14 @@ class _Run:
     counts: KeptCounts
     grid: BlockGrid
     settings: MeasureSettings
-    runner: Runner
+    workers: Workers
     progress: Progress
 
-    def count(self, task: CountBlocks, identity: str) -> list[Counted]:
+    def count(self, task: CountBlocks) -> list[Counted]:
         """Count all blocks, and join their regions where instances are such."""
         numbers = range(len(self.grid))
-        found = self.runner.run(
-            Task(identity, task), numbers, title="counting voxels", unit="block",
+        found = self.workers.run(
+            Task(_identity("count"), task), numbers, title="counting voxels", unit="block",
             progress=self.progress,
         )  # fmt: skip
         counted = dict(found)
@@ -214,8 +212,8 @@ class _Run:
             max_voxels=max_voxels,
         )  # fmt: skip
         groups = self._groups(totals.extents, counted, [*voxel_size_nm, max_voxels])
-        found = self.runner.run(
-            Task(f"shapes {groups[0].key if groups else ''}", task), groups,
+        found = self.workers.run(
+            Task(_identity("shapes"), task), groups,
             title="measuring instances", unit="group", progress=self.progress,
         )  # fmt: skip
         for _ in found:
@@ -276,6 +274,11 @@ class _Run:
         return {name: column[order] for name, column in columns.items()}
 
 
+def _identity(what: str) -> str:
+    """A name of its own for each run of a task, so that no worker reads files it opened before."""
+    return f"measure: {what} {uuid.uuid4()}"
+
+
 def _box(start_zyx: np.ndarray, stop_zyx: np.ndarray) -> Box:
     (z0, y0, x0), (z1, y1, x1) = start_zyx.tolist(), stop_zyx.tolist()
     return Box((z0, y0, x0), (z1, y1, x1))
@@ -303,6 +306,6 @@ def _coarse_remarks(instances: np.ndarray, coarser: np.ndarray) -> tuple[str, ..
             f"{len(chosen)} instances have boxes too large for the memory allowed, so their middle "
             f"lines were measured on voxels {factor} times as long, wide and high ({names}); "
             "length_nm, skeleton_length_nm and num_branch_points are less exact; "
-            "allow more with --memory-gb"
+            "allow more with --memory"
         )
     return tuple(remarks)

@@ -6,10 +6,9 @@ so that a measurement that was stopped goes on, and never from what the labels w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,42 +21,9 @@ from mitosam.morphometry.kept import Kept, content_key, kept_name
 from mitosam.morphometry.kept_counts import KeptCounts
 from mitosam.morphometry.runs import Runs
 from mitosam.morphometry.shapes import VoxelSize, instance_surface, measure_shape
-from mitosam.progress import Progress
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 OpenVolume = Callable[[], Volume]
 """Opens a volume; for other processes something that can be pickled, as a partial is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Work of one kind: `prepare` gives a process the function that is called for each item."""
-
-    identity: str
-    prepare: Callable[[], Callable[[Any], Any]]
-
-
-class Runner(Protocol):
-    """Whatever does a task for all items."""
-
-    def run(
-        self, task: Task, items: Sequence[Any], *, title: str, unit: str, progress: Progress
-    ) -> Iterator[tuple[Any, Any]]:
-        """Each item with its result, in any order."""
-        ...
-
-
-class Serial:
-    """Items one after the other, in this process."""
-
-    def run(
-        self, task: Task, items: Sequence[Any], *, title: str, unit: str, progress: Progress
-    ) -> Iterator[tuple[Any, Any]]:
-        """Each item with its result."""
-        function = task.prepare()
-        for item in progress.track(items, title, total=len(items), unit=unit):
-            yield item, function(item)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

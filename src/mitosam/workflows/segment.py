@@ -14,6 +14,7 @@ from mitosam.io.open import open_volume
 from mitosam.io.tables import write_csv, write_json
 from mitosam.models.shipped_head import WORTH
 from mitosam.morphometry.instances import InstanceRow
+from mitosam.morphometry.settings import LEAST_MEMORY_GB, MeasureSettings
 from mitosam.morphometry.summary import VolumeSummary
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
@@ -25,7 +26,7 @@ from mitosam.workflows.segment_job import Job, Order
 from mitosam.workflows.segment_report import Pictures, write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import write_volumes
 from mitosam.workflows.voxel_sizes import VoxelSize
-from mitosam.workflows.workers import open_workers
+from mitosam.workflows.workers import Workers, open_workers
 
 MEMORY_GB = 4.0
 """What a process may take unless it is told otherwise."""
@@ -108,7 +109,8 @@ def segment(
         seconds = write_volumes(
             work, order, job, workers=workers, memory_gb=memory_gb, tiff=tiff, progress=progress
         )
-        rows, summary = _measure(work, job.voxel_size_nm, seconds, progress)
+        limits = MeasureSettings(memory_gb=max(memory_gb, LEAST_MEMORY_GB))
+        rows, summary = _measure(work, job.voxel_size_nm, limits, workers, seconds, progress)
         _draw(work, order, job, rows, summary, seconds, progress)
         work.hand_over()
     return SegmentResult(
@@ -124,7 +126,12 @@ def segment(
 
 
 def _measure(
-    work: WorkFolder, size: VoxelSize | None, seconds: dict[str, float], progress: Progress
+    work: WorkFolder,
+    size: VoxelSize | None,
+    limits: MeasureSettings,
+    workers: Workers,
+    seconds: dict[str, float],
+    progress: Progress,
 ) -> tuple[tuple[InstanceRow, ...], VolumeSummary]:
     """The instances' rows, which go into `mitochondria.csv`, and their summary."""
     before = time.monotonic()
@@ -136,6 +143,8 @@ def _measure(
         size,
         partial(open_volume, work.probability),
         scratch=scratch,
+        settings=limits,
+        workers=workers,
         progress=progress,
     )
     write_csv(work.result / "mitochondria.csv", measured.instances, InstanceRow)
