@@ -15,6 +15,7 @@ from jaxtyping import Shaped
 
 from mitosam.errors import InputError, MitosamError
 from mitosam.geometry import Box
+from mitosam.io.axes import axis_order
 from mitosam.io.ome_zarr_metadata import NODE_FILES, Node, is_zarr, read_multiscale, read_node
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
@@ -99,24 +100,15 @@ class _SlabReader:
     def __init__(self, level: Node, axis_names: tuple[str, ...] | None) -> None:
         self.folder = level.folder
         self._array = _open_array(level)
-        names = _spatial_names(level.folder, self._array.shape, axis_names)
-        self._dimensions = tuple(names.index(axis) if axis in names else None for axis in "zyx")
-        depth, height, width = (self._along(self._array.shape, d) for d in self._dimensions)
-        self.shape_zyx = (depth, height, width)
-        if 0 in self._array.shape:
-            raise InputError(f"{level.folder} is empty, its shape is {self._array.shape}")
+        self._axes = axis_order(str(level.folder), self._array.shape, axis_names)
+        self.shape_zyx = self._axes.lengths(self._array.shape)
         self.dtype = check_dtype(str(level.folder), self._array.dtype)
-        depth, rows, columns = (self._along(self._array.chunks, d) for d in self._dimensions)
-        self.chunk_zyx = (depth, rows, columns)
-        self._depth, self._rows = depth, rows
+        self.chunk_zyx = self._axes.lengths(self._array.chunks)
+        self._depth, self._rows, _ = self.chunk_zyx
         self._lock = threading.Lock()
         self._slab = -1
         self._strips: dict[int, Shaped[np.ndarray, "z y x"]] = {}
         self._num_kept = self._num_kept_strips()
-
-    @staticmethod
-    def _along(lengths: tuple[int, ...], dimension: int | None) -> int:
-        return 1 if dimension is None else int(lengths[dimension])
 
     def _num_kept_strips(self) -> int:
         depth, width = min(self._depth, self.shape_zyx[0]), self.shape_zyx[2]
@@ -175,12 +167,7 @@ class _SlabReader:
         return Box((start, y, 0), (min(stop, depth), min(y + self._rows, height), width))
 
     def _decoded(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
-        wanted = dict(zip(self._dimensions, box.slices, strict=True))
-        selection = tuple(wanted.get(d, 0) for d in range(self._array.ndim))
-        pixels = np.asarray(self._array[selection])
-        spatial = [d for d in self._dimensions if d is not None]
-        pixels = pixels.transpose([sorted(spatial).index(d) for d in spatial])
-        return pixels if pixels.ndim == 3 else pixels[None]
+        return self._axes.as_zyx(np.asarray(self._array[self._axes.selection(box)]))
 
 
 def _check_blosc_chunk(key: str, content: bytes) -> None:
@@ -207,26 +194,3 @@ def _open_array(level: Node) -> zarr.Array[Any]:
             f"{level.folder} is no readable zarr array ({str(error) or type(error).__name__}); "
             "copy it again from its source"
         ) from error
-
-
-def _spatial_names(
-    folder: Folder, shape: tuple[int, ...], names: tuple[str, ...] | None
-) -> tuple[str, ...]:
-    """The axes' names; an array that does not say them is taken as y, x or z, y, x."""
-    if names is None and len(shape) in (2, 3):
-        return ("z", "y", "x")[-len(shape) :]
-    if names is None or len(names) != len(shape) or len(set(names)) != len(names):
-        raise InputError(
-            f"{folder} has the shape {shape} and the axes {''.join(names or ())}; "
-            "save it as z, y, x or as OME-Zarr"
-        )
-    if not {"y", "x"} <= set(names):
-        raise InputError(f"{folder} has the axes {', '.join(names)}; images need y and x")
-    for name, length in zip(names, shape, strict=True):
-        if name not in "zyx" and length > 1:
-            plural = {"c": "channels", "t": "timepoints"}.get(name, f"planes along {name}")
-            raise InputError(
-                f"{folder} has {length} {plural} (axes {''.join(names)}); "
-                "save the EM channel, or one timepoint, alone"
-            )
-    return names

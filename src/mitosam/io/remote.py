@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,6 +25,9 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 
 CONNECT_S, STALLED_S = 20.0, 60.0
 """How long a web server may take to accept a connection, and to send the next bytes."""
+
+BLOCK_BYTES, NUM_BLOCKS = 2**20, 64
+"""Files are read in blocks of this size, and so many are kept."""
 
 _FINAL = (PermissionError, ImportError, NotImplementedError, ValueError, TypeError, AttributeError)
 
@@ -211,3 +216,93 @@ def as_remote_error(error: Exception, what: str, num_tries: int) -> MitosamError
         f"{what} cannot be reached{tries} ({_reason(error)}); check the address and the network, "
         "and run the same command again, which goes on where it was"
     )
+
+
+def open_remote_file(remote: Remote) -> RemoteFile:
+    """A file in a store, of which only the parts that are read are fetched.
+
+    Raises
+    ------
+    InputNotFoundError
+        There is no such file.
+    InputError
+        The web server sends files only as a whole.
+    RemoteError
+        The store cannot be reached, refuses, or was lost on the way.
+    """
+    size = remote.num_bytes()
+    if size is None:
+        raise InputNotFoundError(f"{remote} does not exist, or is no file of a known size")
+    if size == 0:
+        raise InputError(f"{remote} is empty (0 bytes); copy it again from its source")
+    return RemoteFile(remote, size)
+
+
+class RemoteFile(io.RawIOBase):
+    """A file in a store, read in blocks, of which the latest are kept.
+
+    Libraries may swallow the errors of a file that they read from; `failure` keeps the last one.
+    """
+
+    def __init__(self, remote: Remote, size: int) -> None:
+        super().__init__()
+        self.remote = remote
+        self.size = size
+        self.failure: MitosamError | None = None
+        self._position = 0
+        self._block = lru_cache(maxsize=NUM_BLOCKS)(self._fetch)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  whatever takes bytes
+        """Fill the buffer as far as the file reaches."""
+        view = memoryview(buffer).cast("B")
+        content = self.read_range(self._position, self._position + len(view))
+        view[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` to `stop`, as far as the file reaches."""
+        stop = min(stop, self.size)
+        if stop - start > NUM_BLOCKS * BLOCK_BYTES // 4:  # would only push out what is kept
+            return self._fetched(start, stop)
+        numbers = range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)) if start < stop else range(0)
+        content = b"".join(self._block(number) for number in numbers)
+        first = start - (start // BLOCK_BYTES) * BLOCK_BYTES
+        return content[first : first + max(stop - start, 0)]
+
+    def _fetch(self, number: int) -> bytes:
+        start = number * BLOCK_BYTES
+        return self._fetched(start, min(start + BLOCK_BYTES, self.size))
+
+    def _fetched(self, start: int, stop: int) -> bytes:
+        try:
+            content = self.remote.read(start, stop)
+            if content is None or len(content) < stop - start:
+                raise InputError(f"{self.remote} changed while it was in use; start again")
+            if len(content) > stop - start:
+                raise InputError(
+                    f"{self.remote} lies on a server that sends files only as a whole; download "
+                    "it, or have it served as OME-Zarr"
+                )
+        except MitosamError as error:
+            self.failure = error
+            raise
+        return content

@@ -11,6 +11,7 @@ from mitosam import __version__
 from mitosam.data.masks import MaskSurvey, survey_masks
 from mitosam.errors import OutputExistsError
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place
 from mitosam.io.tables import write_csv, write_json
 from mitosam.io.volume import Volume
 from mitosam.morphometry.census import Census
@@ -60,11 +61,11 @@ class Tables:
 
 
 def measure(
-    labels: Path,
+    labels: Place,
     out: Path,
     *,
     voxel_size_nm: VoxelSize | None = None,
-    probability: Path | None = None,
+    probability: Place | None = None,
     progress: Progress = SILENT,
 ) -> MeasureResult:
     """Write `mitochondria.csv`, `sections.csv` and `summary.json` into the new folder `out`.
@@ -194,7 +195,7 @@ def _remarks(volume: Volume, survey: MaskSurvey, size: VoxelSize | None) -> list
 
 
 def _provenance(
-    labels: Path, survey: MaskSurvey, size: VoxelSize | None, probability: Path | None
+    labels: Place, survey: MaskSurvey, size: VoxelSize | None, probability: Place | None
 ) -> dict[str, object]:
     return {
         "mitosam": __version__,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mitosam import __version__
 from mitosam.config import RunSettings, resolve_settings
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place
 from mitosam.io.tables import write_csv, write_json
 from mitosam.models.shipped_head import WORTH
 from mitosam.morphometry.instances import InstanceRow
@@ -45,7 +46,7 @@ class SegmentResult:
 
 
 def segment(
-    images: Path,
+    images: Place,
     out: Path,
     *,
     model: Path | str,
@@ -64,7 +65,7 @@ def segment(
     Parameters
     ----------
     images
-        An image, a stack, or a folder of sections.
+        An image, a stack, or a folder of sections; a path or a URL.
     model
         A run, its `model.safetensors`, or a base model. Base models have a point grid only, but
         for the embedded one, whose head was trained on made-up volumes.
