@@ -295,10 +295,11 @@ def test_the_same_pixels_have_the_same_hash_in_tiff_and_zarr(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["mitosam", "mitosam.cli", "mitosam.io.open"])
-def test_zarr_is_imported_only_where_it_is_used(module):
-    code = f"import sys, {module}; print('zarr' in sys.modules)"
+def test_what_reads_single_formats_is_imported_only_where_it_is_used(module):
+    libraries = {"zarr", "fsspec", "aiohttp", "h5py", "mrcfile", "tifffile"}
+    code = f"import sys, {module}; print(sorted({libraries} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "[]"
 
 
 @given(data=st.data())
