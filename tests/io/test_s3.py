@@ -58,18 +58,17 @@ def test_a_folder_goes_to_s3_and_is_read_from_there(bucket, folder):
 
 
 def test_an_upload_to_s3_that_was_lost_goes_on(bucket, folder, monkeypatch):
-    import s3fs
+    store = fsspec.filesystem("s3")  # the very one that the upload will have
+    put, sent = store.put_file, []
 
-    put, sent = s3fs.S3FileSystem.put_file, []
-
-    def lost(self, lpath, rpath, **kwargs):
+    def lost(lpath, rpath, **kwargs):
         sent.append(rpath)
         if len(sent) > 9:
             raise ConnectionResetError("lost")
-        return put(self, lpath, rpath, **kwargs)
+        return put(lpath, rpath, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(s3fs.S3FileSystem, "put_file", lost)
+        patch.setattr(store, "put_file", lost)
         with pytest.raises(RemoteError, match="run the same command again"):
             upload_folder(folder, Url(f"{bucket}/lost"))
     with pytest.raises(InputNotFoundError):
