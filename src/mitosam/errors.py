@@ -20,6 +20,10 @@ class InputNotFoundError(MitosamError, FileNotFoundError):
     """A file or folder that was named and is not there."""
 
 
+class RemoteError(MitosamError, ConnectionError):
+    """A store at a URL that cannot be reached, refuses, or was lost on the way."""
+
+
 class OutputExistsError(MitosamError, FileExistsError):
     """A result that would be overwritten."""
 

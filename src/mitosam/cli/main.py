@@ -14,6 +14,7 @@ from mitosam import __version__
 from mitosam.cli import options as opt
 from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
+from mitosam.io.place import Place, place_of
 from mitosam.storage import DISK_ERRNOS
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def predict(
         Path | None, typer.Option(help="CSV or JSON file of boxes and points; see docs/formats.md.")
     ] = None,
     from_masks: Annotated[
-        Path | None, typer.Option(help="Take one box for each object of these masks instead.")
+        Path | None,
+        typer.Option(parser=place_of, help="Take one box for each object of these masks instead."),
     ] = None,
     text: Annotated[
         str | None,
@@ -341,7 +343,8 @@ def export(
 @app.command()
 def info(
     thing: Annotated[
-        Path | None, typer.Argument(help="A run, a model, a volume; nothing for this machine.")
+        Path | None,
+        typer.Argument(parser=place_of, help="A run, a model, a volume; nothing for this machine."),
     ] = None,
 ) -> None:
     """Say what a run, a model or a volume is, or what this machine can do."""
@@ -370,10 +373,10 @@ def cache(
 
 
 def _sources(
-    images: Path,
-    masks: Path,
-    test_images: Path | None = None,
-    test_masks: Path | None = None,
+    images: Place,
+    masks: Place,
+    test_images: Place | None = None,
+    test_masks: Place | None = None,
     voxel_size: str | None = None,
 ) -> Sources:
     from mitosam.workflows.prepare import Sources

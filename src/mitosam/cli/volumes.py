@@ -9,13 +9,18 @@ import typer
 
 from mitosam.cli import options as opt
 from mitosam.cli.main import app, output, progress
+from mitosam.io.place import place_of
 
 
 @app.command()
 def measure(
     labels: Annotated[
         Path,
-        typer.Argument(help="Labels (ids, or binary masks): a stack, OME-Zarr, image or folder."),
+        typer.Argument(
+            parser=place_of,
+            help="Labels (ids, or binary masks): a stack, OME-Zarr, also at a URL, image or "
+            "folder.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write, or a .csv; others go beside it.")
@@ -23,7 +28,8 @@ def measure(
     *,
     voxel_size: opt.VoxelSize = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Volume of probabilities; its mean is the confidence.")
+        Path | None,
+        typer.Option(parser=place_of, help="Volume of probabilities; its mean is the confidence."),
     ] = None,
     workers: opt.NumWorkers = 1,
     scheduler: opt.Scheduler = None,
@@ -56,9 +62,7 @@ def measure(
 
 @app.command()
 def segment(
-    images: Annotated[
-        Path, typer.Argument(help="An EM image, a stack, an OME-Zarr, or a folder of sections.")
-    ],
+    images: opt.Images,
     model: Annotated[
         str,
         typer.Option(

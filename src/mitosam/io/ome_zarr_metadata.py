@@ -11,13 +11,14 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mitosam.errors import InputError
+from mitosam.errors import InputError, MitosamError
 from mitosam.io.tiff_voxels import NM_PER_UNIT, Sizes
+from mitosam.io.zarr_folder import Folder, local_folder
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,11 @@ SAFE_CODECS = {
 """Codecs of plain numbers; none of them runs code that stands in a file, as pickle does."""
 
 
-def is_zarr(folder: Path) -> bool:
+def is_zarr(folder: Path | Folder) -> bool:
     """Whether a folder is a zarr group or array."""
-    return any((folder / name).is_file() for name in NODE_FILES)
+    if isinstance(folder, Path):
+        return any((folder / name).is_file() for name in NODE_FILES)
+    return any(folder.read(name) is not None for name in NODE_FILES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Node:
     `ome` holds its OME metadata, if any, and `is_blosc` says that blosc made an array's chunks.
     """
 
-    folder: Path
+    folder: Folder
     zarr_format: Literal[2, 3]
     is_array: bool
     ome: dict[str, Any]
@@ -50,23 +53,27 @@ class Node:
     is_blosc: bool
 
 
-def read_node(folder: Path) -> Node:
+def read_node(place: Path | Folder) -> Node:
     """The metadata of a zarr folder; an array's codecs have been found harmless.
 
     Raises
     ------
     InputError
         A metadata file is damaged, or the array holds Python objects.
+    RemoteError
+        The folder's store cannot be reached.
     """
-    version: Literal[2, 3] = 3 if (folder / "zarr.json").is_file() else 2
-    if version == 3:
-        metadata = _read_json(folder / "zarr.json")
-        is_array, attributes = metadata.get("node_type") == "array", metadata.get("attributes")
+    folder = local_folder(place) if isinstance(place, Path) else place
+    node = _read_json(folder, "zarr.json")
+    version: Literal[2, 3] = 2 if node is None else 3
+    if node is not None:
+        metadata, is_array = node, node.get("node_type") == "array"
+        attributes = metadata.get("attributes")
     else:
-        is_array = (folder / ".zarray").is_file()
-        metadata = _read_json(folder / (".zarray" if is_array else ".zgroup"))
-        has_attributes = (folder / ".zattrs").is_file()
-        attributes = _read_json(folder / ".zattrs") if has_attributes else {}
+        array = _read_json(folder, ".zarray")
+        is_array = array is not None
+        metadata = array or _read_json(folder, ".zgroup") or {}
+        attributes = _read_json(folder, ".zattrs")
     if is_array:
         _check_harmless(folder, metadata)
     attributes = attributes if isinstance(attributes, dict) else {}
@@ -81,17 +88,25 @@ def read_node(folder: Path) -> Node:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(folder: Folder, name: str) -> dict[str, Any] | None:
+    """What a metadata file says, or None where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = folder.read(name)
+        content = {} if text is None else json.loads(text.decode("utf-8"))
+    except MitosamError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}); copy it again from its source") from error
+        raise InputError(
+            f"{folder.at(name)} is damaged ({error}); copy it again from its source"
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged (no JSON object); copy it again from its source")
-    return content
+        raise InputError(
+            f"{folder.at(name)} is damaged (no JSON object); copy it again from its source"
+        )
+    return None if text is None else content
 
 
-def _check_harmless(folder: Path, metadata: dict[str, Any]) -> None:
+def _check_harmless(folder: Folder, metadata: dict[str, Any]) -> None:
     """Raise if the array holds Python objects, which zarr would unpickle, or unknown codecs."""
     dtype = metadata.get("dtype", metadata.get("data_type"))
     if not isinstance(dtype, str) or dtype.startswith("|O"):
@@ -213,7 +228,16 @@ def read_multiscale(node: Node) -> Multiscale | None:
         ) from error
     if isinstance(multiscales, list) and len(multiscales) > 1:
         logger.warning("%s holds %d images; took the first", node.folder, len(multiscales))
-    path = PurePosixPath(first.datasets[0].path)
-    if path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{node.folder} says its pixels lie in {path}, which is outside of it")
+    for dataset in first.datasets:
+        if _leads_out(dataset.path):
+            raise InputError(
+                f"{node.folder} says its pixels lie in {dataset.path}, which is outside of it"
+            )
     return first
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path within a group is absolute, a URL, or goes up, in any system's spelling."""
+    parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
+    rooted = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor != ""
+    return rooted or ".." in parts or "::" in path or "://" in path or "\0" in path

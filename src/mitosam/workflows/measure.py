@@ -13,6 +13,7 @@ from mitosam import __version__
 from mitosam.data.masks import MaskSurvey
 from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place, absolute
 from mitosam.io.tables import write_csv, write_json
 from mitosam.io.volume import Volume
 from mitosam.morphometry.block_counts import check_shapes
@@ -73,11 +74,11 @@ class Tables:
 
 
 def measure(
-    labels: Path,
+    labels: Place,
     out: Path,
     *,
     voxel_size_nm: VoxelSize | None = None,
-    probability: Path | None = None,
+    probability: Place | None = None,
     settings: MeasureSettings = DEFAULTS,
     num_workers: int = 1,
     scheduler: str | None = None,
@@ -111,7 +112,7 @@ def measure(
     if trust is not None:
         check_shapes(volume, trust)
     _require_free(out)
-    open_labels = partial(open_volume, labels.absolute())
+    open_labels = partial(open_volume, absolute(labels))
     with ExitStack() as stack:
         workers = stack.enter_context(open_workers(num_workers, scheduler, progress=progress))
         survey = survey_labels(open_labels, settings, workers=workers, progress=progress)
@@ -122,7 +123,7 @@ def measure(
             open_labels,
             tables.sections,
             size,
-            partial(open_volume, probability.absolute()) if probability else None,
+            partial(open_volume, absolute(probability)) if probability else None,
             scratch=scratch,
             binary=survey.coding == "binary",
             settings=settings,
@@ -236,7 +237,7 @@ def _remarks(volume: Volume, survey: MaskSurvey, size: VoxelSize | None) -> list
 
 
 def _provenance(
-    labels: Path, survey: MaskSurvey, size: VoxelSize | None, probability: Path | None
+    labels: Place, survey: MaskSurvey, size: VoxelSize | None, probability: Place | None
 ) -> dict[str, object]:
     return {
         "mitosam": __version__,

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from mitosam import __version__
 from mitosam.config import RunSettings, resolve_settings
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place, absolute
 from mitosam.io.tables import write_csv, write_json
+from mitosam.models.load import EMBEDDED
 from mitosam.models.shipped_head import WORTH
 from mitosam.morphometry.instances import InstanceRow
 from mitosam.morphometry.settings import LEAST_MEMORY_GB, MeasureSettings
@@ -25,6 +27,7 @@ from mitosam.workflows.segment_folder import FACTS, LABELS, WorkFolder
 from mitosam.workflows.segment_job import Job, Order
 from mitosam.workflows.segment_report import Pictures, write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import write_volumes
+from mitosam.workflows.tuned_model import tuned_weights
 from mitosam.workflows.voxel_sizes import VoxelSize
 from mitosam.workflows.workers import Workers, open_workers
 
@@ -47,7 +50,7 @@ class SegmentResult:
 
 
 def segment(
-    images: Path,
+    images: Place,
     out: Path,
     *,
     model: Path | str,
@@ -66,7 +69,7 @@ def segment(
     Parameters
     ----------
     images
-        An image, a stack, or a folder of sections.
+        An image, a stack, or a folder of sections; a path or a URL.
     model
         A run, its `model.safetensors`, or a base model. Base models have a point grid only, but
         for the embedded one, whose head was trained on made-up volumes.
@@ -95,8 +98,8 @@ def segment(
     """
     started = time.monotonic()
     order = Order(
-        images=images,
-        model=model,
+        images=absolute(images),
+        model=_named_alike(model),
         method=method,
         voxel_size_nm=voxel_size_nm,
         settings=settings or resolve_settings(),
@@ -123,6 +126,12 @@ def segment(
         volume=summary,
         seconds=time.monotonic() - started,
     )
+
+
+def _named_alike(model: Path | str) -> Path | str:
+    """A file or folder as workers find it, which stand elsewhere; other names stay names."""
+    is_file = tuned_weights(Path(model)) is not None or Path(model).exists()
+    return Path(model).absolute() if is_file and str(model) != EMBEDDED else model
 
 
 def _measure(
