@@ -37,7 +37,8 @@ def assert_alike(curve, weights, expected):
     for point, other in zip(curve, result.curve, strict=True):
         assert point["step"] == other.step
         assert point["loss"] == pytest.approx(other.loss, abs=1e-5)
-        assert point["validation_dice"] == pytest.approx(other.validation_dice, abs=1e-5)
+        # A pixel may lie at the threshold.
+        assert point["validation_dice"] == pytest.approx(other.validation_dice, abs=1e-3)
         assert point["learning_rate"] == other.learning_rate
     for name, tensor in model.state_dict().items():
         tolerance = 1e-3 if name.endswith(WITHOUT_EFFECT) else 1e-5

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mitosam import __version__
 from mitosam.cli import options as opt
-from mitosam.cli.processes import leave_interrupts_to_the_first, require_shared, what_to_say
+from mitosam.cli import processes
 from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
 from mitosam.ranks import current, leave, started_index
@@ -38,25 +38,26 @@ progress = ScreenProgress(console)
 
 def main() -> None:
     """Run a command; errors that a user can mend are one line and exit code 2."""
-    leave_interrupts_to_the_first()
+    processes.leave_interrupts_to_the_first()
     try:
         app(prog_name="mitosam")
     except MitosamError as error:
-        show_error(console, what_to_say(error))
-        sys.exit(2)
+        show_error(console, processes.what_to_say(error))
+        processes.end(2)
     except OSError as error:
         if error.errno not in DISK_ERRNOS:
             raise
         where = error.filename or "a file"
         remedy = "free some space, or change its rights"
         show_error(console, f"{where}: {error.strerror}; {remedy}")
-        sys.exit(2)
+        processes.end(2)
     except SystemExit as ended:  # how typer ends; it turns Ctrl-C into a code of its own
         if not ended.code:
             leave()
-        if ended.code == STOPPED and not started_index():
-            console.print(f"stopped; {after_stop(sys.argv[1:])}")
-        raise
+        if ended.code != STOPPED:
+            raise
+        console.print(f"stopped; {after_stop(sys.argv[1:])}")
+        processes.end(STOPPED)
 
 
 STOPPED = 130
@@ -92,7 +93,7 @@ def _common(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,
 ) -> None:
-    require_shared(context.invoked_subcommand)
+    processes.require_shared(context.invoked_subcommand)
     show_logs(console, verbose=verbose, quiet=started_index() > 0)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
+from typing import NoReturn
 
 from mitosam.errors import MitosamError, RankError, SettingsError
 from mitosam.ranks import started_count, started_index
@@ -30,6 +33,18 @@ def leave_interrupts_to_the_first() -> None:
     """Have Ctrl-C, which reaches all processes, end all but the first one without a word."""
     if started_index():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def end(code: int) -> NoReturn:
+    """End this process; among several without taking down what joins them.
+
+    That would wait for a process that is gone.
+    """
+    if started_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def what_to_say(error: MitosamError) -> str:

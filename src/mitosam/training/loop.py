@@ -76,7 +76,11 @@ class TrainingLoop(ABC):
         self._loop = settings
         self._ranks = current()
         # fp16 has no small numbers: gradients are computed of a multiple of the loss.
-        self._scaler = torch.amp.GradScaler(_device_type(network), enabled=precision == "fp16")
+        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._scaler.scale(
+            torch.zeros((), device=device)
+        )  # makes it, for a process without a share
         self._state = TrainingState(
             trained=network,
             averaged=copy.deepcopy(network).requires_grad_(False),
@@ -164,10 +168,11 @@ class TrainingLoop(ABC):
         optimizer, scaler = self._state.optimizer, self._scaler
         optimizer.zero_grad()
         loss = self._ranks.add_up(self._live.parameters(), self.backward(step))
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._loop.clip_norm)
-        scaler.step(optimizer)
-        scaler.update()
+        if any(one.grad is not None for one in self._live.parameters()):
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._loop.clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
         self._average(step)
         return loss
 
@@ -213,7 +218,3 @@ class TrainingLoop(ABC):
         )
         if is_blind or score.iou >= earlier:
             state.keep_best()
-
-
-def _device_type(network: nn.Module) -> str:
-    return next((one.device.type for one in network.parameters()), "cpu")
