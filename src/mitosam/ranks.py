@@ -235,7 +235,7 @@ def _meet(*, cpu: bool) -> Ranks:
     return Ranks(
         index=state.process_index,
         count=state.num_processes,
-        device=str(state.device),
+        device="cpu" if state.device.type == "cpu" else str(state.device),  # not cpu:0
         control=control,
     )
 
