@@ -36,6 +36,10 @@ class StorageError(MitosamError, OSError):
     """A disk that is full or cannot be written."""
 
 
+class RankError(MitosamError, ConnectionError):
+    """A training on several processes of which another one ended."""
+
+
 class SettingsError(MitosamError, ValueError):
     """A setting that is unknown, out of range or contradicts another."""
 

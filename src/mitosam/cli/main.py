@@ -12,9 +12,11 @@ from rich.console import Console
 
 from mitosam import __version__
 from mitosam.cli import options as opt
+from mitosam.cli import processes
 from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
 from mitosam.io.place import Place, place_of
+from mitosam.ranks import current, leave, started_index
 from mitosam.storage import DISK_ERRNOS
 
 if TYPE_CHECKING:
@@ -37,22 +39,26 @@ progress = ScreenProgress(console)
 
 def main() -> None:
     """Run a command; errors that a user can mend are one line and exit code 2."""
+    processes.leave_interrupts_to_the_first()
     try:
         app(prog_name="mitosam")
     except MitosamError as error:
-        show_error(console, str(error))
-        sys.exit(2)
+        show_error(console, processes.what_to_say(error))
+        processes.end(2)
     except OSError as error:
         if error.errno not in DISK_ERRNOS:
             raise
         where = error.filename or "a file"
         remedy = "free some space, or change its rights"
         show_error(console, f"{where}: {error.strerror}; {remedy}")
-        sys.exit(2)
-    except SystemExit as ended:  # typer turns Ctrl-C into this code
-        if ended.code == STOPPED:
-            console.print(f"stopped; {after_stop(sys.argv[1:])}")
-        raise
+        processes.end(2)
+    except SystemExit as ended:  # how typer ends; it turns Ctrl-C into a code of its own
+        if not ended.code:
+            leave()
+        if ended.code != STOPPED:
+            raise
+        console.print(f"stopped; {after_stop(sys.argv[1:])}")
+        processes.end(STOPPED)
 
 
 STOPPED = 130
@@ -82,13 +88,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,
 ) -> None:
-    show_logs(console, verbose=verbose)
+    processes.require_shared(context.invoked_subcommand)
+    show_logs(console, verbose=verbose, quiet=started_index() > 0)
 
 
 @app.command()
@@ -140,7 +148,8 @@ def finetune(
         resume=resume,
         progress=progress,
     )
-    show_result(output, result)
+    if current().is_lead:
+        show_result(output, result)
 
 
 @app.command()
@@ -227,6 +236,8 @@ def train(
     from mitosam.workflows.train import train as run_train
 
     trained = run_train(Run.open(run), seconds_left=opt.parse_duration(budget), progress=progress)
+    if not current().is_lead:
+        return
     for part, result in (("mask decoder", trained.decoder), ("head", trained.head)):
         if result:
             typer.echo(f"{part}: {result.num_steps} steps, best at {result.best_step}")

@@ -25,6 +25,7 @@ class TrainingState:
     trained: nn.Module
     averaged: nn.Module
     optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
     step: int = 0
     seconds: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
@@ -39,6 +40,7 @@ class TrainingState:
             "seconds": self.seconds,
             "best_step": self.best_step,
             "curve": [asdict(point) for point in self.curve],
+            "scaler": self.scaler.state_dict(),
         }
         with atomic_path(path) as temporary:
             # Not save_file: on a full disk its error is no OSError.
@@ -66,6 +68,8 @@ class TrainingState:
                 "choose another --out, or remove it to train anew"
             )
         self._load_tensors(tensors)
+        if record.get("scaler"):  # empty for formats that need none
+            self.scaler.load_state_dict(record["scaler"])
         self.step, self.seconds = record["step"], record["seconds"]
         self.best_step = record["best_step"]
         self.curve = [CurvePoint(**point) for point in record["curve"]]

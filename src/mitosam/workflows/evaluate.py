@@ -25,11 +25,13 @@ from mitosam.models.pixels import upsample_logits
 from mitosam.models.promptable import ModelPrompts, Promptable, hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
+from mitosam.ranks import current
 from mitosam.storage import atomic_path, sole_writer, write_text
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run, now, read_object
 from mitosam.workflows.score_files import read_scores, write_calibration, write_scores
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
+from mitosam.workflows.tiles import encode_tiles
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,13 @@ def ask(run: Run, progress: Progress = SILENT, description: str = "") -> Iterato
     ]
     for volume, z in progress.track(sections, description, unit="section"):
         yield from questions_of(volume, [z], settings.data, settings.evaluation, settings.seed)
+
+
+def encode_asked(run: Run, model: LoadedModel, progress: Progress = SILENT) -> None:
+    """Have several processes encode what is asked about, each its share; one alone does nothing."""
+    if current().count > 1:
+        tiles = [one.tile for one in ask(run)]
+        encode_tiles(tiles, model.cache, model.sam.input_px, progress)
 
 
 def _spread(sections: tuple[int, ...], limit: int) -> tuple[int, ...]:

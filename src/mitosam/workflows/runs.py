@@ -28,7 +28,15 @@ log = logging.getLogger(__name__)
 SETTINGS, PROVENANCE, PARTS = "settings.toml", "run.json", "parts.json"
 # The fact in run.json that says what data.tile_px = "auto" came to.
 TILE_SIZE = "tile size"
-REPORTED_PACKAGES = ("mitosam", "torch", "transformers", "monai", "numpy", "scikit-image")
+REPORTED_PACKAGES = (
+    "mitosam",
+    "torch",
+    "accelerate",
+    "transformers",
+    "monai",
+    "numpy",
+    "scikit-image",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,8 +323,13 @@ def _split_from_json(values: dict[str, Any]) -> Split:
 
 
 def now() -> str:
-    """The time, to the second, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The time, to the second, in UTC; the one in SOURCE_DATE_EPOCH, if that is set.
+
+    Then two runs that do the same write the same bytes. Source: https://reproducible-builds.org/specs/source-date-epoch/
+    """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    time = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+    return time.isoformat(timespec="seconds")
 
 
 def machine() -> dict[str, Any]:
