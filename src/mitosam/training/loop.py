@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mitosam.progress import Progress
-from mitosam.training.checkpoint import TrainingState
+from mitosam.training.checkpoint import TrainingState, has_checkpoint
 from mitosam.training.curve import CurvePoint
 
 WARMUP_SHARE = 0.05
@@ -106,7 +106,7 @@ class TrainingLoop(ABC):
     ) -> TrainingResult:
         """Train to the end or until the time is up."""
         state = self._state
-        if checkpoint.exists():
+        if has_checkpoint(checkpoint):
             state.restore(checkpoint, fingerprint)
             progress.say(f"going on from step {state.step} of {self.num_steps}")
         stops = self._validation_steps()
