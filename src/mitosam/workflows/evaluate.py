@@ -101,7 +101,7 @@ def read_evaluation(run: Run) -> Evaluation:
         raise InputNotFoundError(f"{run.folder} has no scores; run `mitosam evaluate {run.folder}`")
     for scored in (base, tuned):
         if scored.with_suffix(".json").exists():
-            _check_files(scored, read_object(scored.with_suffix(".json")))
+            check_scored_files(scored, read_object(scored.with_suffix(".json")))
     scores = read_scores(base) + _score_rivals(run)
     if tuned.exists():
         scores += read_scores(tuned)
@@ -292,14 +292,14 @@ def _is_done(path: Path, identity: dict[str, Any]) -> bool:
         return False
     try:
         known = read_object(path)
-        _check_files(path, known)
+        check_scored_files(path, known)
     except InputError as error:
         log.warning("%s; scoring again", error)
         return False
     return all(known.get(name) == value for name, value in identity.items())
 
 
-def _check_files(path: Path, known: dict[str, Any]) -> None:
+def check_scored_files(path: Path, known: dict[str, Any]) -> None:
     """Raise DamagedFileError unless scores and masks are as they were written."""
     for name, expected in known.get("files", {}).items():  # older versions named none
         file = path.with_name(Path(name).name)
