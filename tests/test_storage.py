@@ -11,6 +11,7 @@ import pytest
 
 from mitosam.errors import OutputExistsError, OutputInUseError, StorageError
 from mitosam.storage import (
+    atomic_folder,
     atomic_path,
     require_new_folder,
     sha256_of_file,
@@ -80,6 +81,19 @@ def test_a_new_folder_is_made_and_a_full_one_refused(tmp_path):
         require_new_folder(folder)
     with pytest.raises(OutputExistsError):
         require_new_folder(folder / "x")
+
+
+def test_of_two_writers_of_one_folder_the_first_to_end_wins_and_the_other_is_told(tmp_path):
+    out = tmp_path / "out"
+    with (
+        pytest.raises(OutputExistsError, match="made by another process meanwhile; choose"),
+        atomic_folder(out) as slow,
+    ):
+        (slow / "a").write_text("slow")
+        with atomic_folder(out) as quick:
+            (quick / "a").write_text("quick")
+    assert (out / "a").read_text() == "quick"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_hash_is_sha256(tmp_path):

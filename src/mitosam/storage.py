@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -130,10 +131,24 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         with disk_errors_of(folder):
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            folder.rmdir()
-            temporary.rename(folder)
+            _take_name(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_name(temporary: Path, folder: Path) -> None:
+    """Give a folder that is whole its name, unless another process was first."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise OutputExistsError(
+                f"{folder} was made by another process meanwhile; choose another --out, or remove "
+                "it if it is not needed"
+            ) from error
+        raise
 
 
 _HELD: ContextVar[Mapping[Path, Claim | None]] = ContextVar("held folders", default={})  # noqa: B039
