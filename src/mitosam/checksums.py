@@ -126,26 +126,29 @@ def unsealed_object(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sealed_text(body: str) -> str:
-    """A text whose lines may begin with # as remarks, and its checksum in a last one."""
-    return f"{body}{_REMARK}{checksum(body.encode())}\n"
+    """A text whose lines may begin with # as remarks, after one with its checksum.
+
+    The first one, so that a text that is cut short is not taken for one without a checksum.
+    """
+    return f"{_REMARK}{checksum(body.encode())}\n{body}"
 
 
 def unsealed_text(path: Path, text: str) -> str:
-    """What `sealed_text` was given; as it is, where there is no such last line.
+    """What `sealed_text` was given; as it is, where there is no such first line.
 
     Raises
     ------
     DamagedFileError
         The checksum does not fit.
     """
-    body, remark, found = text.rpartition(_REMARK)
-    if not remark:
+    if not text.startswith(_REMARK):
         return text
-    if found != f"{checksum(body.encode())}\n":
+    found, _, body = text.removeprefix(_REMARK).partition("\n")
+    if found != checksum(body.encode()):
         raise damaged(
             path,
             "its checksum does not fit",
-            way_out="restore it; or, if you changed it on purpose, remove its last line",
+            way_out="restore it; or, if you changed it on purpose, remove its first line",
         )
     return body
 

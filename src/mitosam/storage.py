@@ -54,6 +54,10 @@ DISK_ERRNOS = {
 }
 
 
+LOST_ERRNOS = {errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN}
+"""Of files that went away with their disk while they were in use."""
+
+
 @contextmanager
 def disk_errors_of(path: Path) -> Iterator[None]:
     """A block in which a full or read-only disk is a `StorageError` that names `path`."""

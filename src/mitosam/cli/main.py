@@ -14,7 +14,7 @@ from mitosam import __version__
 from mitosam.cli import options as opt
 from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
-from mitosam.storage import DISK_ERRNOS
+from mitosam.storage import DISK_ERRNOS, LOST_ERRNOS
 
 if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources
@@ -42,10 +42,12 @@ def main() -> None:
         show_error(console, str(error))
         sys.exit(2)
     except OSError as error:
-        if error.errno not in DISK_ERRNOS:
+        if error.errno not in DISK_ERRNOS | LOST_ERRNOS:
             raise
         where = error.filename or "a file"
         remedy = "free some space, or change its rights"
+        if error.errno in LOST_ERRNOS:
+            remedy = "it was there a moment ago; see whether its disk still is, and run again"
         show_error(console, f"{where}: {error.strerror}; {remedy}")
         sys.exit(2)
     except SystemExit as ended:  # typer turns Ctrl-C into this code

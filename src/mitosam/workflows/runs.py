@@ -274,7 +274,7 @@ def new_run(folder: Path, settings: RunSettings) -> Iterator[Run]:
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:
-    """The settings as TOML, with a checksum in the last line."""
+    """The settings as TOML, with a checksum in the first line."""
     write_text(path, sealed_text(settings.to_toml()))
 
 
@@ -288,9 +288,11 @@ def read_sealed_settings(path: Path) -> RunSettings:
     """
     try:
         unsealed_text(path, path.read_text("utf-8"))
+        return read_settings(path)
     except UnicodeDecodeError as error:
-        raise damaged(path, str(error), way_out="restore it, or make the run anew") from error
-    return read_settings(path)
+        raise damaged(path, str(error), way_out=f"restore it, or {ANEW}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{error}; restore {path}, or {ANEW}") from error
 
 
 def write_object(path: Path, values: Mapping[str, Any]) -> None:
