@@ -15,6 +15,9 @@ class InputError(MitosamError, ValueError):
 class DamagedFileError(InputError):
     """A file of ours that is not as it was written: cut short, or with other bytes."""
 
+    what = ""
+    """What does not fit, without the file's name and the way out."""
+
 
 class InputNotFoundError(MitosamError, FileNotFoundError):
     """A file or folder that was named and is not there."""

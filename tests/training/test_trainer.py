@@ -170,6 +170,40 @@ def test_a_damaged_checkpoint_is_an_error_with_a_way_out(tmp_path, content):
         run(tmp_path)
 
 
+def test_a_flipped_bit_of_the_last_checkpoint_costs_the_steps_since_the_one_before(
+    tmp_path, undisturbed, caplog
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    path, previous = (tmp_path / f"checkpoint{n}.safetensors" for n in ("", ".previous"))
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    assert previous.exists()
+    model, _ = run(tmp_path)
+    assert "going on from checkpoint.previous.safetensors" in caplog.text
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+
+
+def test_two_damaged_checkpoints_are_an_error_that_names_both(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ModelError, match=r"remove checkpoint.safetensors and checkpoint\.prev"):
+        run(tmp_path)
+
+
+def test_a_kill_between_the_two_names_of_a_checkpoint_costs_nothing_but_steps(
+    tmp_path, undisturbed
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    (tmp_path / "checkpoint.safetensors").unlink()
+    model, _ = run(tmp_path)
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+
+
 def test_a_full_disk_stops_training_with_a_clear_error_and_keeps_the_last_state(
     tmp_path, undisturbed
 ):

@@ -17,7 +17,7 @@ from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
 from mitosam.io.place import Place, place_of
 from mitosam.ranks import current, leave, started_index
-from mitosam.storage import DISK_ERRNOS
+from mitosam.storage import DISK_ERRNOS, LOST_ERRNOS
 
 if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources
@@ -46,10 +46,12 @@ def main() -> None:
         show_error(console, processes.what_to_say(error))
         processes.end(2)
     except OSError as error:
-        if error.errno not in DISK_ERRNOS:
+        if error.errno not in DISK_ERRNOS | LOST_ERRNOS:
             raise
         where = error.filename or "a file"
         remedy = "free some space, or change its rights"
+        if error.errno in LOST_ERRNOS:
+            remedy = "it was there a moment ago; see whether its disk still is, and run again"
         show_error(console, f"{where}: {error.strerror}; {remedy}")
         processes.end(2)
     except SystemExit as ended:  # how typer ends; it turns Ctrl-C into a code of its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,18 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mitosam.checksums import checksum_of_file, damaged, sealed_object, unsealed_object
 from mitosam.data.intensity import Normalisation, measure_normalisation, read_finite
 from mitosam.data.masks import Coding, MaskSurvey, survey_masks
 from mitosam.data.splits import split_halves
-from mitosam.errors import InputError, InputNotFoundError
+from mitosam.errors import DamagedFileError, InputError, InputNotFoundError
 from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import ContentHash, Volume
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path, write_text
 
 IMAGES, LABELS, INFO = "images.npy", "labels.npy", "prepared.json"
+AGAIN = "run `mitosam prepare` again with another --out"
 
 
 class PreparedInfo(BaseModel):
@@ -42,6 +45,8 @@ class PreparedInfo(BaseModel):
     masks_sha256: str
     num_empty_sections: int
     foreground_px: int
+    images_checksum: str | None = None
+    labels_checksum: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +66,18 @@ class PreparedVolume:
     def open(cls, folder: Path) -> PreparedVolume:
         """A folder that `prepare_volume` completed.
 
+        Its files are read once for their checksums, which older versions did not write.
+
         Raises
         ------
         InputNotFoundError
             There is none, or its preparation did not end.
         InputError
-            Its files do not fit together.
+            Its files do not fit together, or are damaged.
         """
         info = _read_info(folder)
-        images = _map(folder / IMAGES, info.shape_zyx)
-        labels = _map(folder / LABELS, info.shape_zyx)
+        images = _map(folder / IMAGES, info.shape_zyx, info.images_checksum)
+        labels = _map(folder / LABELS, info.shape_zyx, info.labels_checksum)
         return cls(folder=folder, info=info, images=images, labels=labels)
 
     @property
@@ -148,8 +155,11 @@ def prepare_volume(
         masks_sha256=survey.sha256,
         num_empty_sections=counts.num_empty_sections,
         foreground_px=counts.foreground_px,
+        images_checksum=checksum_of_file(folder / IMAGES),
+        labels_checksum=checksum_of_file(folder / LABELS),
     )
-    write_text(folder / INFO, info.model_dump_json(indent=2) + "\n")
+    sealed = sealed_object(info.model_dump(mode="json"))
+    write_text(folder / INFO, json.dumps(sealed, indent=2) + "\n")
     return PreparedVolume.open(folder)
 
 
@@ -260,27 +270,27 @@ def _append(file: IO[bytes], section: np.ndarray[Any, Any]) -> None:
 def _read_info(folder: Path) -> PreparedInfo:
     path = folder / INFO
     if not path.is_file():
-        raise InputNotFoundError(
-            f"{folder} holds no prepared volume (no {INFO}); run `mitosam prepare` again"
-        )
+        raise InputNotFoundError(f"{folder} holds no prepared volume (no {INFO}); {AGAIN}")
     try:
-        return PreparedInfo.model_validate_json(path.read_bytes())
+        found = json.loads(path.read_bytes())
+        return PreparedInfo.model_validate(unsealed_object(path, found))
+    except DamagedFileError as error:
+        raise damaged(path, error.what, way_out=AGAIN) from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"{path} is damaged at {'.'.join(map(str, first['loc'])) or 'its start'} "
-            f"({first['msg']}); run `mitosam prepare` again"
-        ) from error
+        where = f"at {'.'.join(map(str, first['loc']))}"
+        raise damaged(path, f"{where}: {first['msg']}", way_out=AGAIN) from error
+    except (ValueError, AttributeError) as error:
+        raise damaged(path, f"at its start: {error}", way_out=AGAIN) from error
 
 
-def _map(path: Path, shape_zyx: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+def _map(path: Path, shape_zyx: tuple[int, int, int], expected: str | None) -> np.ndarray[Any, Any]:
     try:
         array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}); run `mitosam prepare` again") from error
+        raise damaged(path, str(error), way_out=AGAIN) from error
     if array.shape != shape_zyx:
-        raise InputError(
-            f"{path} has shape {array.shape}, but {INFO} says {shape_zyx}; "
-            "run `mitosam prepare` again"
-        )
+        raise InputError(f"{path} has shape {array.shape}, but {INFO} says {shape_zyx}; {AGAIN}")
+    if expected is not None and checksum_of_file(path) != expected:
+        raise damaged(path, "its checksum does not fit", way_out=AGAIN)
     return array

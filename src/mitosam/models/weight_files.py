@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mitosam.errors import ModelError, ModelNotFoundError
+from mitosam.errors import DamagedFileError, ModelError, ModelNotFoundError
+from mitosam.sealed_tensors import check_tensor_file
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ def read_metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise ModelNotFoundError(f"{path} does not exist")
     try:
+        check_tensor_file(path)
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, DamagedFileError, OSError) as error:
         raise _damaged(path, error) from error
 
 
@@ -96,12 +98,18 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
+        check_tensor_file(path)
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, DamagedFileError, OSError) as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
+    if isinstance(error, DamagedFileError):
+        return ModelError(
+            f"{path} is damaged ({error.what}); restore it from a copy, or remove it "
+            "and make it again"
+        )
     return ModelError(f"{path} is damaged or no safetensors file ({error}); copy or make it again")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mitosam.models.promptable import Precision
 from mitosam.progress import Progress
 from mitosam.ranks import current
-from mitosam.training.checkpoint import TrainingState
+from mitosam.training.checkpoint import TrainingState, has_checkpoint
 from mitosam.training.curve import CurvePoint
 
 WARMUP_SHARE = 0.05
@@ -120,7 +120,7 @@ class TrainingLoop(ABC):
         """Train to the end or until the time is up."""
         state, ranks = self._state, self._ranks
         seconds_left = ranks.agree(seconds_left)
-        if ranks.agree(checkpoint.exists()):
+        if ranks.agree(has_checkpoint(checkpoint)):
             state.restore(checkpoint, fingerprint)
             progress.say(f"going on from step {state.step} of {self.num_steps}")
         stops = self._validation_steps()

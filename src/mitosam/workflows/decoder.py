@@ -29,6 +29,7 @@ from mitosam.models.tuned import (
 from mitosam.progress import SILENT, Progress
 from mitosam.ranks import Ranks, current
 from mitosam.storage import sha256_of_file
+from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.training.examples import TileExample
 from mitosam.training.loop import TrainingResult
 from mitosam.training.parts import ChosenParts, choose_parts
@@ -220,7 +221,7 @@ def _save(
     )
     names = sorted({*parts.names, *earlier})
     save_tuned(run.tuned_weights, sam, info, names, adapters)  # last: its presence means trained
-    run.checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(run.checkpoint)
 
 
 def _changed_before(sam: Promptable, start_from: Path | None) -> set[str]:

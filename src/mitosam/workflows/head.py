@@ -24,6 +24,7 @@ from mitosam.models.head import Head, HeadShape
 from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.ranks import current
+from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.training.crops import SectionExample
 from mitosam.training.head_trainer import train_head as train_network
 from mitosam.training.loop import TrainingResult
@@ -75,7 +76,7 @@ def train_head(
         {"head_steps": result.num_steps, "head_best_step": result.best_step, "head_trained": now()}
     )
     add_head(run.tuned_weights, head.cpu())  # last: its presence means trained
-    run.head_checkpoint("head").unlink(missing_ok=True)
+    remove_checkpoint(run.head_checkpoint("head"))
     return result
 
 
