@@ -21,7 +21,13 @@ from mitosam.workflows.evaluate_automatic import evaluate_automatic
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.plan import plan
 from mitosam.workflows.plan_parts import best_that_fits
-from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
+from mitosam.workflows.prepare import (
+    Sources,
+    check_sources,
+    prepare,
+    prepare_run,
+    with_common_pixel,
+)
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import SETTINGS, Run
 from mitosam.workflows.train import is_trained, train
@@ -89,6 +95,7 @@ def _finetune(
     progress: Progress,
 ) -> FinetuneResult:
     started = time.monotonic()
+    settings = with_common_pixel(sources, settings)
     if math.isfinite(budget_s) and "parts" not in settings.training.model_fields_set:
         parts = _parts_within(sources, out, settings, budget_s, resume=resume, progress=progress)
         settings = override_settings(settings, [f"training.parts={json.dumps(parts)}"])
