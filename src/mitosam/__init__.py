@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.evaluate_clicks import evaluate_clicks
     from mitosam.workflows.export import export
     from mitosam.workflows.export_rdf import PackageFacts
+    from mitosam.workflows.fetch import fetch_dataset
     from mitosam.workflows.finetune import FinetuneResult, finetune
     from mitosam.workflows.head import train_head
     from mitosam.workflows.info import info
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.segment import SegmentResult, segment
     from mitosam.workflows.study import Study, read_study
     from mitosam.workflows.train import train
-    from mitosam.workflows.transfer import transfer
+    from mitosam.workflows.transfer import transfer, transfer_dataset
     from mitosam.workflows.tuned_model import UsableModel, load_predictor, load_tuned_model
     from mitosam.workflows.views import views
 
@@ -69,6 +70,7 @@ __all__ = [
     "evaluate_automatic",
     "evaluate_clicks",
     "export",
+    "fetch_dataset",
     "finetune",
     "info",
     "load_model",
@@ -87,6 +89,7 @@ __all__ = [
     "train",
     "train_head",
     "transfer",
+    "transfer_dataset",
     "views",
 ]
 
@@ -106,6 +109,7 @@ _HOMES = {
     "workflows.evaluate_clicks": ("evaluate_clicks",),
     "workflows.export": ("export",),
     "workflows.export_rdf": ("PackageFacts",),
+    "workflows.fetch": ("fetch_dataset",),
     "workflows.finetune": ("FinetuneResult", "finetune"),
     "workflows.info": ("info",),
     "workflows.measure": ("MeasureResult", "measure"),
@@ -118,7 +122,7 @@ _HOMES = {
     "workflows.segment": ("SegmentResult", "segment"),
     "workflows.study": ("Study", "read_study"),
     "workflows.train": ("train",),
-    "workflows.transfer": ("transfer",),
+    "workflows.transfer": ("transfer", "transfer_dataset"),
     "workflows.tuned_model": ("UsableModel", "load_predictor", "load_tuned_model"),
     "workflows.views": ("views",),
 }
