@@ -13,7 +13,7 @@ from mitosam.storage import sha256_of_file
 from mitosam.workflows.prepare import Sources, check_sources, prepare
 from mitosam.workflows.runs import Run
 from tests.tiny_datasets import MANIFEST, write_dataset
-from tests.tiny_runs import contents, write_stacks
+from tests.tiny_runs import Remembered, contents, write_stacks
 
 DATA = ("data.patch_px=64", "data.tile_px=96")
 
@@ -42,6 +42,18 @@ def test_each_volume_is_prepared_by_itself_with_its_own_split(folder, tmp_path):
     assert coarse.volume.voxel_size_nm == (40.0, 15.0, 15.0)
     assert fine.volume.normalisation.kind == "identity"
     assert coarse.volume.normalisation.kind == "percentile"
+
+
+def test_whose_grey_values_the_model_keeps_is_said(folder, tmp_path):
+    progress = Remembered()
+    path = folder / "dataset.toml"
+    prepare(
+        Sources.of_manifest(path),
+        tmp_path / "run",
+        resolve_settings(overrides=DATA),
+        progress=progress,
+    )
+    assert any("the model keeps those of fine" in line for line in progress.said)
 
 
 def test_the_run_writes_down_whose_data_it_is(folder, tmp_path):

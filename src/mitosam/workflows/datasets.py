@@ -174,7 +174,18 @@ def prepare_dataset(
             _prepare(run, number, one, normalisation, progress),
             one.split,
         )
+    _tell_of_greys(parts, progress)
     return parts
+
+
+def _tell_of_greys(parts: Parts, progress: Progress) -> None:
+    """Say whose grey values a model keeps for new images, where those trained on differ."""
+    trained = [volume for volume, split in parts.values() if split.train]
+    if len({volume.normalisation for volume in trained}) > 1:
+        progress.say(
+            "each volume is normalised by its own grey values; for new images the model keeps "
+            f"those of {trained[0].name}"
+        )
 
 
 def _wanted(opened: list[OpenedEntry], *, trains: bool) -> list[OpenedEntry]:
