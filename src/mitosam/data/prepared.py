@@ -16,6 +16,8 @@ from mitosam.data.intensity import Normalisation, measure_normalisation, read_fi
 from mitosam.data.masks import Coding, MaskSurvey, survey_masks
 from mitosam.data.splits import split_halves
 from mitosam.errors import InputError, InputNotFoundError
+from mitosam.io.arrays import map_array
+from mitosam.io.limits import TEXT
 from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import ContentHash, Volume
 from mitosam.progress import SILENT, Progress
@@ -263,6 +265,7 @@ def _read_info(folder: Path) -> PreparedInfo:
         raise InputNotFoundError(
             f"{folder} holds no prepared volume (no {INFO}); run `mitosam prepare` again"
         )
+    TEXT.check(path, path.stat().st_size)
     try:
         return PreparedInfo.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -274,10 +277,7 @@ def _read_info(folder: Path) -> PreparedInfo:
 
 
 def _map(path: Path, shape_zyx: tuple[int, int, int]) -> np.ndarray[Any, Any]:
-    try:
-        array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}); run `mitosam prepare` again") from error
+    array = map_array(path, "run `mitosam prepare` again")
     if array.shape != shape_zyx:
         raise InputError(
             f"{path} has shape {array.shape}, but {INFO} says {shape_zyx}; "

@@ -6,7 +6,6 @@ Specification: https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mitosam.errors import InputError
+from mitosam.io.limits import read_json
 from mitosam.io.tiff_voxels import NM_PER_UNIT, Sizes
+from mitosam.io.zarr_limits import compressor_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def is_zarr(folder: Path) -> bool:
 class Node:
     """One group or array of a zarr hierarchy.
 
-    `ome` holds its OME metadata, if any, and `is_blosc` says that blosc made an array's chunks.
+    `ome` holds its OME metadata, if any, and `compressor` is what packed an array's chunks.
     """
 
     folder: Path
@@ -47,7 +48,7 @@ class Node:
     is_array: bool
     ome: dict[str, Any]
     axis_names: tuple[str, ...] | None
-    is_blosc: bool
+    compressor: str | None
 
 
 def read_node(folder: Path) -> Node:
@@ -67,8 +68,6 @@ def read_node(folder: Path) -> Node:
         metadata = _read_json(folder / (".zarray" if is_array else ".zgroup"))
         has_attributes = (folder / ".zattrs").is_file()
         attributes = _read_json(folder / ".zattrs") if has_attributes else {}
-    if is_array:
-        _check_harmless(folder, metadata)
     attributes = attributes if isinstance(attributes, dict) else {}
     ome = attributes.get("ome", attributes)
     return Node(
@@ -77,34 +76,39 @@ def read_node(folder: Path) -> Node:
         is_array=is_array,
         ome=ome if isinstance(ome, dict) else {},
         axis_names=_dimension_names(metadata, attributes) if is_array else None,
-        is_blosc=is_array and _last_codec(metadata) == "blosc",
+        compressor=_check_harmless(folder, metadata) if is_array else None,
     )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}); copy it again from its source") from error
+    content = read_json(path, way_out="copy it again from its source")
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged (no JSON object); copy it again from its source")
     return content
 
 
-def _check_harmless(folder: Path, metadata: dict[str, Any]) -> None:
-    """Raise if the array holds Python objects, which zarr would unpickle, or unknown codecs."""
+def _check_harmless(folder: Path, metadata: dict[str, Any]) -> str | None:
+    """The array's compressor, provided it holds no Python objects, which zarr would unpickle.
+
+    Raises
+    ------
+    InputError
+        It does, or its codecs are unknown or too many.
+    """
     dtype = metadata.get("dtype", metadata.get("data_type"))
     if not isinstance(dtype, str) or dtype.startswith("|O"):
         raise InputError(
             f"{folder} holds {dtype} values, not numbers; save it as an array of those"
         )
-    found = [metadata.get(key) for key in ("compressor", "filters", "codecs")]
-    unknown = sorted({name for name in _codec_names(found) if name not in SAFE_CODECS})
+    found = [metadata.get(key) for key in ("filters", "compressor", "codecs")]
+    codecs = list(_codec_names(found))
+    unknown = sorted({name for name in codecs if name not in SAFE_CODECS})
     if unknown:
         raise InputError(
             f"{folder} is stored with {', '.join(unknown)}, which is not read here; "
             "save it with zstd, blosc or gzip"
         )
+    return compressor_of(folder, codecs)
 
 
 def _codec_names(found: Any) -> Iterator[str]:  # noqa: ANN401
@@ -118,12 +122,6 @@ def _codec_names(found: Any) -> Iterator[str]:  # noqa: ANN401
     elif isinstance(found, list):
         for item in found:
             yield from [item] if isinstance(item, str) else _codec_names(item)
-
-
-def _last_codec(metadata: dict[str, Any]) -> str | None:
-    codecs = metadata.get("codecs")
-    last = codecs[-1] if isinstance(codecs, list) and codecs else metadata.get("compressor")
-    return next(_codec_names(last), None)
 
 
 def _dimension_names(
@@ -214,6 +212,6 @@ def read_multiscale(node: Node) -> Multiscale | None:
     if isinstance(multiscales, list) and len(multiscales) > 1:
         logger.warning("%s holds %d images; took the first", node.folder, len(multiscales))
     path = PurePosixPath(first.datasets[0].path)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or set(str(path)) & set("\\:"):
         raise InputError(f"{node.folder} says its pixels lie in {path}, which is outside of it")
     return first

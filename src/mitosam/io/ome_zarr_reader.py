@@ -16,9 +16,11 @@ from jaxtyping import Shaped
 
 from mitosam.errors import InputError
 from mitosam.geometry import Box
+from mitosam.io.limits import PAGES, SECTION
 from mitosam.io.ome_zarr_metadata import Node, is_zarr, read_multiscale, read_node
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+from mitosam.io.zarr_limits import open_guarded
 
 if TYPE_CHECKING:
     import zarr
@@ -72,6 +74,7 @@ def _what_to_name(folder: Path) -> str:
 def _volume(node: Node, level: Node, axis_names: tuple[str, ...] | None, sizes: Sizes) -> Volume:
     reader = _SlabReader(level, axis_names)
     num_sections = reader.shape_zyx[0]
+    PAGES.check(node.folder, num_sections)
     name = node.folder.resolve().name
     single = num_sections == 1
     return Volume(
@@ -95,7 +98,7 @@ class _SlabReader:
 
     def __init__(self, level: Node, axis_names: tuple[str, ...] | None) -> None:
         self.folder = level.folder
-        self._is_blosc = level.is_blosc
+        self._is_blosc = level.compressor == "blosc"
         self._array = _open_array(level)
         names = _spatial_names(level.folder, self._array.shape, axis_names)
         self._dimensions = tuple(names.index(axis) if axis in names else None for axis in "zyx")
@@ -131,6 +134,8 @@ class _SlabReader:
 
     def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
         """The values of section `z`."""
+        _, height, width = self.shape_zyx
+        SECTION.check(self.folder, height * width * self.dtype.itemsize)
         with self._lock:
             if z // self._depth != self._slab:
                 self._strips.clear()
@@ -203,11 +208,11 @@ def _check_blosc_chunks(
 
 
 def _open_array(level: Node) -> zarr.Array[Any]:
-    import zarr
-
     try:
-        return zarr.open_array(store=level.folder, mode="r", zarr_format=level.zarr_format)
+        return open_guarded(level.folder, level.compressor, zarr_format=level.zarr_format)
     except ZARR_ERRORS as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{level.folder} is no readable zarr array ({str(error) or type(error).__name__}); "
             "copy it again from its source"

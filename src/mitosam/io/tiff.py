@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 
 from mitosam.errors import InputError
 from mitosam.io.grey import log_colour, to_grey
+from mitosam.io.tiff_limits import check_description, check_pixels, check_segments
 from mitosam.io.tiff_voxels import read_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".tiff")
+TIFF_ERRORS: tuple[type[Exception], ...] = (*READ_ERRORS, AssertionError)
+"""What tifffile raises on damaged files; some of what it asserts is what they say."""
 
 
 def open_tiff(path: Path) -> Volume:
@@ -34,7 +37,7 @@ def open_tiff(path: Path) -> Volume:
     """
     reader = _TiffReader(path)
     num_sections = reader.num_sections
-    voxel_size_nm = read_voxel_size_nm(reader.file, num_sections)
+    voxel_size_nm = reader.read_voxel_size_nm()
     single = num_sections == 1
     return Volume(
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
@@ -58,31 +61,54 @@ class _TiffReader:
         weakref.finalize(self, self.file.close)
         self._lock = threading.Lock()
         try:
+            check_description(path, self.file)
             _check_whole(path, self.file)
             self._series = self.file.series[0]
-        except READ_ERRORS as error:
+            _check_section(path, self._series)
+            self._look_at_shape()
+        except TIFF_ERRORS as error:
             raise error if isinstance(error, InputError) else _damaged(path, error) from error
+
+    def _look_at_shape(self) -> None:
+        path = self.path
         if len(self.file.series) > 1:
             shapes = ", ".join(str(series.shape) for series in self.file.series[:4])
             logger.warning("%s holds images of shapes %s; took the first", path, shapes)
         self.num_sections, self.shape_yx = _sections_and_shape(path, self._series)
+        if 0 in (self.num_sections, *self.shape_yx):
+            raise InputError(f"{path} says that it has no pixels; copy it again from its source")
         self.dtype = check_dtype(str(path), self._series.dtype)
         self._whole = self._map_contiguous()
+
+    def read_voxel_size_nm(self) -> tuple[float, float, float] | None:
+        """z, y, x, where the file says it."""
+        try:
+            return read_voxel_size_nm(self.file, self.num_sections)
+        except TIFF_ERRORS as error:
+            raise _damaged(self.path, error) from error
 
     def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
         """The grey values of section `z`."""
         if self._whole is not None:
             return np.array(self._whole[z], self.dtype)
+        try:
+            with self._lock:
+                pixels = self._read_page(z)
+        except TIFF_ERRORS as error:
+            if isinstance(error, InputError):
+                raise
+            raise _damaged(self.path, error, f", page {z + 1}") from error
+        return to_grey(pixels, str(self.path)).astype(self.dtype, copy=False)
+
+    def _read_page(self, z: int) -> Shaped[np.ndarray, "h w *c"]:
         page = self._series.pages[z]
         if page is None:
             raise InputError(f"{self.path} lacks page {z + 1}; copy it again from its source")
-        try:
-            with self._lock:
-                pixels = page.asarray()
-        except READ_ERRORS as error:
-            raise _damaged(self.path, error, f", page {z + 1}") from error
-        pixels = pixels.reshape(pixels.shape[-3:] if "S" in page.axes else pixels.shape[-2:])
-        return to_grey(pixels, str(self.path)).astype(self.dtype, copy=False)
+        if page.keyframe is not None:
+            check_pixels(self.path, page.keyframe, page.keyframe.shape)
+        check_segments(self.path, self.file, page)
+        pixels = page.asarray()
+        return pixels.reshape(pixels.shape[-3:] if "S" in page.axes else pixels.shape[-2:])
 
     def _map_contiguous(self) -> Shaped[np.ndarray, "z h w"] | None:
         """The stack where one page stands for all of it, as ImageJ writes above 4 GB."""
@@ -97,7 +123,7 @@ class _TiffReader:
             )
         try:
             mapped = tifffile.memmap(self.path, series=0, mode="r")
-        except READ_ERRORS as error:
+        except TIFF_ERRORS as error:
             raise _damaged(self.path, error) from error
         return mapped.reshape((self.num_sections, *self.shape_yx))
 
@@ -107,7 +133,7 @@ def _open(path: Path) -> tifffile.TiffFile:
 
     try:
         return tifffile.TiffFile(path)
-    except READ_ERRORS as error:
+    except TIFF_ERRORS as error:
         raise _damaged(path, error) from error
 
 
@@ -136,6 +162,13 @@ def _check_whole(path: Path, file: tifffile.TiffFile) -> None:
         raise InputError(
             f"{path} is cut short after page {num_pages}; copy it again from its source"
         )
+
+
+def _check_section(path: Path, series: tifffile.TiffPageSeries) -> None:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    shape = tuple(int(sizes.get(axis, 1)) for axis in "YXS")
+    if (keyframe := series.keyframe) is not None:
+        check_pixels(path, keyframe, shape)
 
 
 def _sections_and_shape(path: Path, series: tifffile.TiffPageSeries) -> tuple[int, tuple[int, int]]:

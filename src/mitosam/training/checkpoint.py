@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,8 @@ from mitosam.storage import atomic_path
 from mitosam.training.curve import CurvePoint
 
 Weights = dict[str, Tensor]
+DAMAGE = (OSError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
+"""What a checkpoint raises that another program, or a failing disk, wrote."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,16 +61,24 @@ class TrainingState:
             with safe_open(path, framework="pt") as file:
                 record = json.loads(file.metadata()["record"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, *DAMAGE) as error:
             raise ModelError(f"{path} is damaged ({error}); remove it to train anew") from error
+        if not isinstance(record, dict) or "fingerprint" not in record:
+            raise ModelError(f"{path} is damaged (it has no record); remove it to train anew")
         if record["fingerprint"] != fingerprint:
             raise SettingsError(
                 f"{path} was written under other settings or data; "
                 "choose another --out, or remove it to train anew"
             )
+        try:
+            self._take(record, tensors)
+        except DAMAGE as error:
+            raise ModelError(f"{path} is damaged ({error}); remove it to train anew") from error
+
+    def _take(self, record: dict[str, Any], tensors: Weights) -> None:
         self._load_tensors(tensors)
-        self.step, self.seconds = record["step"], record["seconds"]
-        self.best_step = record["best_step"]
+        self.step, self.seconds = int(record["step"]), float(record["seconds"])
+        self.best_step = int(record["best_step"])
         self.curve = [CurvePoint(**point) for point in record["curve"]]
 
     def keep_best(self) -> None:

@@ -21,6 +21,7 @@ from mitosam.config import RunSettings, changed_settings, read_settings
 from mitosam.data.prepared import PreparedVolume
 from mitosam.data.splits import Split
 from mitosam.errors import InputError, InputNotFoundError, MitosamError, SettingsError
+from mitosam.io.limits import read_json
 from mitosam.storage import require_new_folder, write_text
 
 log = logging.getLogger(__name__)
@@ -269,10 +270,9 @@ def read_object(path: Path) -> dict[str, Any]:
     InputError
         It is damaged.
     """
-    try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); make the run anew") from error
+    found = read_json(path, way_out="make the run anew")
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged (no JSON object); make the run anew")
     return found
 
 
