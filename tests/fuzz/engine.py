@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 10.0
-START_S = 180.0
+START_S = 900.0
 """The first case of a format waits for imports and for its honest files."""
 
 

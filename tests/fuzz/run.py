@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.fuzz.engine import Tally, fuzz
 from tests.fuzz.formats import FORMATS
 
-AT_ONCE = 40
+AT_ONCE = 8
 """Cases of one format, for each share of it, before the next format's turn."""
 
 

@@ -104,7 +104,7 @@ class _SlabReader:
         self._dimensions = tuple(names.index(axis) if axis in names else None for axis in "zyx")
         depth, height, width = (self._along(self._array.shape, d) for d in self._dimensions)
         self.shape_zyx = (depth, height, width)
-        if 0 in self._array.shape:
+        if 0 in (*self._array.shape, *self._array.chunks):
             raise InputError(f"{level.folder} is empty, its shape is {self._array.shape}")
         self.dtype = check_dtype(str(level.folder), self._array.dtype)
         depth, rows, columns = (self._along(self._array.chunks, d) for d in self._dimensions)

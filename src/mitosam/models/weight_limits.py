@@ -26,7 +26,8 @@ _LEGACY_PICKLES = 5
 _SPARE_BYTES = 2**26
 # Each makes as much memory as a number in the file says, or a tensor that holds less than it shows.
 _MAKERS = (
-    "builtins bytearray", "torch _utils._rebuild", "torch._utils _rebuild_sparse",
+    "builtins bytearray", "__builtin__ bytearray",
+    "torch _utils._rebuild", "torch._utils _rebuild_sparse",
     "torch._utils _rebuild_nested", "torch._utils _rebuild_wrapper", "torch._utils _rebuild_meta",
     "torch._utils _rebuild_qtensor", "torch Tensor", "torch nested",
 )  # fmt: skip
@@ -58,7 +59,8 @@ def _names(path: Path) -> Iterator[str]:
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             for _ in range(_LEGACY_PICKLES):
-                yield from _names_in(file)
+                if file.tell() < path.stat().st_size:
+                    yield from _names_in(file)
         return
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(info.file_size for info in archive.infolist())

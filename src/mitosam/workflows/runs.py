@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from mitosam.config import RunSettings, changed_settings, read_settings
@@ -226,8 +226,8 @@ class Run:
         found = read_object(path)
         return [
             Part(
-                volume=PreparedVolume.open(self.prepared_folder / name),
-                split=_split_from_json(split),
+                volume=PreparedVolume.open(self.prepared_folder / _plain(path, name)),
+                split=_split_from_json(path, split),
             )
             for name, split in found.items()
         ]
@@ -303,15 +303,25 @@ def _split_to_json(split: Split) -> dict[str, Any]:
     }
 
 
-def _split_from_json(values: dict[str, Any]) -> Split:
-    return Split(
-        train=tuple(values["train"]),
-        validation=tuple(values["validation"]),
-        test=tuple(values["test"]),
-        unused=tuple(values["unused"]),
-        leaky=values["leaky"],
-        note=values["note"],
-    )
+def _plain(path: Path, name: str) -> str:
+    """The name of a volume that lies among the run's own."""
+    if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
+        raise InputError(f"{path} names {name[:100]!r}, which is outside of the run; make it anew")
+    return name
+
+
+def _split_from_json(path: Path, values: Any) -> Split:  # noqa: ANN401  # whatever JSON holds
+    try:
+        return Split(
+            train=tuple(map(int, values["train"])),
+            validation=tuple(map(int, values["validation"])),
+            test=tuple(map(int, values["test"])),
+            unused=tuple(map(int, values["unused"])),
+            leaky=bool(values["leaky"]),
+            note=str(values["note"]),
+        )
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is damaged ({error}); make the run anew") from error
 
 
 def now() -> str:

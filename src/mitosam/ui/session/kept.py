@@ -44,7 +44,7 @@ def kept_labels(folder: Path) -> Volume:
     try:
         found, (depth, height, width), size = _facts(facts)
         packed = {BlockPlace(*map(int, where)): bytes(block) for *where, block in rows}
-    except (LookupError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise database.damaged(str(error)) from error
     if found != FORMAT:
         raise InputError(f"{path} was written by another version of mitosam; open it with that one")
