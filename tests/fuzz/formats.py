@@ -72,7 +72,7 @@ FORMATS: dict[str, Format] = dict(
         _format("confidence csv", "texts:confidence", "texts:read_confidence", 5),
         _format("prepared volume", "texts:prepared", "texts:read_prepared", 10),
         _format("run", "texts:run", "texts:read_run", 10),
-        _format("map blocks npy", "texts:blocks", "texts:read_blocks", 10),
+        _format("map blocks", "texts:blocks", "texts:read_blocks", 10),
         _format("session sqlite", "texts:session", "texts:read_session", 10),
         _format("session labels", "texts:session", "texts:read_kept_labels", 5),
     ]

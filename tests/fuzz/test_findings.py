@@ -25,7 +25,7 @@ from mitosam.workflows.automatic_results import CONFIDENCE, read_confidence
 from mitosam.workflows.report import read_curve
 from mitosam.workflows.runs import Run
 from mitosam.workflows.score_files import read_scores
-from tests.fuzz.texts import run, session
+from tests.fuzz.texts import blocks, read_blocks, run, session
 
 
 def tiff_with(path, tag, value):
@@ -138,6 +138,16 @@ def test_volumes_outside_of_a_run_are_refused(tmp_path):
     parts.write_text(json.dumps({"volume": found["volume"] | {"train": None}}))
     with pytest.raises(InputError, match="damaged"):
         Run.open(folder).parts()
+
+
+@pytest.mark.parametrize("chunks", ["C:\\\\outside", [1e-308, 255, 40, 48], None])
+def test_blocks_of_maps_that_are_damaged_are_made_anew(tmp_path, chunks):
+    folder = blocks(tmp_path)
+    path = folder / "maps" / "array.zarr" / "zarr.json"
+    metadata = json.loads(path.read_text())
+    metadata["chunk_grid"]["configuration"]["chunk_shape"] = chunks
+    path.write_text(json.dumps(metadata))
+    read_blocks(folder)
 
 
 @pytest.mark.parametrize("value", ["[3, 40]", "[3, -40, 48]", "null", '"x"', "[1e999, 1, 1]"])

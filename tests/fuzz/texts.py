@@ -12,6 +12,7 @@ from mitosam.config import RunSettings
 from mitosam.config import read_settings as read_run_settings
 from mitosam.data.prepared import PreparedVolume, prepare_volume
 from mitosam.data.splits import Split
+from mitosam.inference.blocks import sections_grid
 from mitosam.inference.map_store import MapStore
 from mitosam.io.open import open_volume
 from mitosam.io.prompt_files import read_prompts as read_prompt_file
@@ -142,15 +143,17 @@ def read_run(path: Path) -> None:
 
 def blocks(folder: Path) -> Path:
     maps = np.stack([volume(), volume()[::-1]], axis=1)
-    store = MapStore(folder / "maps", SHAPE[0], sections_per_block=2)
+    store = MapStore(folder / "maps", SHAPE, grid=sections_grid(SHAPE, 2))
     store.fill(maps.__getitem__, title="computing")
     return folder / "maps"
 
 
 def read_blocks(path: Path) -> None:
-    store = MapStore(path, SHAPE[0], sections_per_block=2)
-    for z in range(SHAPE[0]):
-        store.section(z).max()
+    store = MapStore(path, SHAPE, grid=sections_grid(SHAPE, 2))
+    store.check()
+    if not store.maps.missing():
+        for z in range(SHAPE[0]):
+            store.section(z).max()
 
 
 def session(folder: Path) -> Path:
