@@ -56,7 +56,7 @@ def to_markdown(found: Findings) -> str:
     if found.startup:
         parts.append(_startup(found.startup))
     if found.abuse:
-        parts.append(abuse_part(found.abuse, _table))
+        parts.append(abuse_part(found.abuse, table))
     return "\n".join(parts)
 
 
