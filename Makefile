@@ -13,7 +13,7 @@ ENV := .venv/.complete
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-napari fuzz check results bench docs clean
+.PHONY: help env demo test test-napari fuzz check results bench faults docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ results: $(ENV) ## docs/results from the real data in DATA=../shared/data (hours
 
 bench: $(ENV) ## time and memory of the naive recipe against ours
 	$(BIN)/python -m benchmarks.run
+
+faults: $(ENV) ## kill, fill, damage and lose on purpose: nothing wrong may come of it (about an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m faults.run
 
 docs: $(ENV) ## write docs/settings.md and docs/cli.md anew from the code
 	$(BIN)/python scripts/make_docs.py

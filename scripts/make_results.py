@@ -85,9 +85,9 @@ def made_up_data(folder: Path) -> tuple[Data, Data]:
             validation="7",
             test="10-12",
         )
-        write_stack_tiff(data.sources.images, phantom.images, phantom.voxel_size_nm)
+        write_stack_tiff(folder / data.images, phantom.images, phantom.voxel_size_nm)
         labels = phantom.labels.astype(np.uint16)
-        write_stack_tiff(data.sources.masks, labels, phantom.voxel_size_nm)
+        write_stack_tiff(folder / data.masks, labels, phantom.voxel_size_nm)
         found.append(data)
     return found[0], found[1]
 

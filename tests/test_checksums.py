@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from mitosam.checksums import (
     checksum_of_parts,
     read_sealed,
     sealed_object,
+    sealed_text,
     unsealed_object,
+    unsealed_text,
     write_sealed,
 )
 from mitosam.errors import DamagedFileError, InputError, StorageError
@@ -113,3 +116,15 @@ def test_a_changed_object_is_damaged_and_one_of_old_is_taken(tmp_path):
     with pytest.raises(DamagedFileError, match=r"a.json is damaged .*make it again"):
         unsealed_object(tmp_path / "a.json", sealed | {"width": 30.0})
     assert unsealed_object(tmp_path / "a.json", {"width": 30.0}) == {"width": 30.0}
+
+
+@given(st.text(min_size=1).filter(lambda text: "\r" not in text))
+def test_a_text_is_sealed_in_its_first_line_and_no_cut_or_change_goes_unseen(body):
+    path = Path("settings.toml")
+    sealed = sealed_text(body)
+    assert sealed.startswith("# checksum: crc32c:")
+    assert unsealed_text(path, sealed) == body
+    assert unsealed_text(path, body) == body
+    for changed in (sealed + "x", sealed[:-1]):
+        with pytest.raises(DamagedFileError, match="remove its first line"):
+            unsealed_text(path, changed)

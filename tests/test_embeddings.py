@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from mitosam.embeddings import (
     CacheSettings,
@@ -255,3 +256,33 @@ def test_the_folder_is_the_setting_then_the_environment_then_the_users_own(tmp_p
     monkeypatch.delenv("MITOSAM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert cache_folder(CacheSettings()).name == "embeddings"
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+
+
+def test_a_flipped_bit_of_an_embedding_is_found_and_it_is_encoded_again(tmp_path, caplog):
+    (key,) = open_cache(tmp_path).fill(tiles(1, start=5))
+    (path,) = files(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, len(content) - 77))
+    encoder = Encoder()
+    cache = open_cache(tmp_path, encoder)
+    with caplog.at_level(logging.WARNING):
+        assert cache.get(key) is None
+    assert "its checksum does not fit" in caplog.text
+    cache.fill(tiles(1, start=5))
+    assert encoder.num_calls == 1
+    assert path.read_bytes() == content
+
+
+def test_files_of_earlier_versions_have_no_checksum_and_are_not_lost(tmp_path):
+    (key,) = open_cache(tmp_path).fill(tiles(1))
+    (path,) = files(tmp_path)
+    path.write_bytes(save({"embedding": np.full(SHAPE, 0.25, np.float16)}))
+    encoder = Encoder()
+    cache = open_cache(tmp_path, encoder)
+    assert cache.fill(tiles(1)) == [key]
+    assert encoder.num_calls == 0
+    assert np.array_equal(cache.load(key), np.full(SHAPE, 0.25, np.float16))

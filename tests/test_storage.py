@@ -11,6 +11,7 @@ import pytest
 
 from mitosam.errors import OutputExistsError, OutputInUseError, StorageError
 from mitosam.storage import (
+    atomic_folder,
     atomic_path,
     require_new_folder,
     sha256_of_file,
@@ -82,6 +83,19 @@ def test_a_new_folder_is_made_and_a_full_one_refused(tmp_path):
         require_new_folder(folder / "x")
 
 
+def test_of_two_writers_of_one_folder_the_first_to_end_wins_and_the_other_is_told(tmp_path):
+    out = tmp_path / "out"
+    with (
+        pytest.raises(OutputExistsError, match="made by another process meanwhile; choose"),
+        atomic_folder(out) as slow,
+    ):
+        (slow / "a").write_text("slow")
+        with atomic_folder(out) as quick:
+            (quick / "a").write_text("quick")
+    assert (out / "a").read_text() == "quick"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_the_hash_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
@@ -89,7 +103,7 @@ def test_the_hash_is_sha256(tmp_path):
 
 def write_in_turn(folder):
     with sole_writer(folder):
-        return sorted(path.name for path in folder.parent.iterdir())
+        return sorted(path.name.partition("-")[0] for path in folder.parent.iterdir())
 
 
 def test_two_processes_do_not_write_to_one_folder(tmp_path):
@@ -106,7 +120,7 @@ def test_a_killed_process_leaves_nothing_locked(tmp_path):
     with writing_to(tmp_path / "out") as other:
         other.kill()
         other.wait()
-        assert (tmp_path / ".out.lock").exists()
+        assert len(list(tmp_path.glob(".out.lock-*"))) == 1
         assert write_in_turn(tmp_path / "out") == [".out.lock"]
     assert not list(tmp_path.iterdir())
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.ablate import AblationResult, ablate
     from mitosam.workflows.automatic_results import AutomaticScore
     from mitosam.workflows.demo import demo
+    from mitosam.workflows.doctor import Examination, doctor
     from mitosam.workflows.evaluate import Evaluation, evaluate
     from mitosam.workflows.evaluate_automatic import evaluate_automatic
     from mitosam.workflows.evaluate_clicks import evaluate_clicks
@@ -47,6 +48,7 @@ __all__ = [
     "AblationResult",
     "AutomaticScore",
     "Evaluation",
+    "Examination",
     "FinetuneResult",
     "MeasureResult",
     "MitosamError",
@@ -65,6 +67,7 @@ __all__ = [
     "__version__",
     "ablate",
     "demo",
+    "doctor",
     "evaluate",
     "evaluate_automatic",
     "evaluate_clicks",
@@ -101,6 +104,7 @@ _HOMES = {
     "workflows.ablate": ("AblationResult", "ablate"),
     "workflows.automatic_results": ("AutomaticScore",),
     "workflows.demo": ("demo",),
+    "workflows.doctor": ("Examination", "doctor"),
     "workflows.evaluate": ("Evaluation", "evaluate"),
     "workflows.evaluate_automatic": ("evaluate_automatic",),
     "workflows.evaluate_clicks": ("evaluate_clicks",),

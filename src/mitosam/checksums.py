@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ KEY = "checksum"
 """Under which a JSON object holds the checksum of all else that it holds."""
 MAGIC = b"\x89MSEAL\r\n"
 """Begins a sealed file's trailer; no text ends so, and a transfer as text would change it."""
+_REMARK = "# checksum: "
 _TRAILER = struct.Struct("<8sQI")
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 17
 
 
 def checksum(data: Data) -> str:
@@ -45,7 +47,13 @@ def checksum_of_parts(parts: Iterable[Data]) -> str:
 
 
 def checksum_of_file(path: Path) -> str:
-    """The checksum of a file's bytes, read piece by piece."""
+    """The checksum of a file's bytes, read once only as long as the file does not change."""
+    stat = path.stat()
+    return _checksum_of_file(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+@lru_cache(256)
+def _checksum_of_file(path: Path, state: tuple[int, ...]) -> str:  # noqa: ARG001
     with path.open("rb") as file:
         return checksum_of_parts(iter(lambda: file.read(_PIECE_BYTES), b""))
 
@@ -92,12 +100,15 @@ def damaged(
     path: Path, what: str, *, way_out: str = "remove it, and run again"
 ) -> DamagedFileError:
     """The error that says so, to be raised."""
-    return DamagedFileError(f"{path} is damaged ({what}); {way_out}")
+    error = DamagedFileError(f"{path} is damaged ({what}); {way_out}")
+    error.what = what
+    return error
 
 
 def sealed_object(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values`, which JSON can hold, and their checksum under `KEY`, whatever their order."""
-    return {**values, KEY: _checksum_of_object(values)}
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return {**plain, KEY: _checksum_of_object(plain)}
 
 
 def unsealed_object(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,8 +125,36 @@ def unsealed_object(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def sealed_text(body: str) -> str:
+    """A text whose lines may begin with # as remarks, after one with its checksum.
+
+    The first one, so that a text that is cut short is not taken for one without a checksum.
+    """
+    return f"{_REMARK}{checksum(body.encode())}\n{body}"
+
+
+def unsealed_text(path: Path, text: str) -> str:
+    """What `sealed_text` was given; as it is, where there is no such first line.
+
+    Raises
+    ------
+    DamagedFileError
+        The checksum does not fit.
+    """
+    if not text.startswith(_REMARK):
+        return text
+    found, _, body = text.removeprefix(_REMARK).partition("\n")
+    if found != checksum(body.encode()):
+        raise damaged(
+            path,
+            "its checksum does not fit",
+            way_out="restore it; or, if you changed it on purpose, remove its first line",
+        )
+    return body
+
+
 def _checksum_of_object(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return checksum(text.encode())
 
 

@@ -1,8 +1,11 @@
 """Encode once: a cache of image embeddings on disk, one file an image tile.
 
 A file appears under its own name only when it is complete, so a killed run leaves nothing that is
-later trusted and goes on where it stopped. Its name is the SHA-256 of the tile's pixels, the
-model's weights, the frame and the precision, so no setting can be mixed up with another.
+later trusted and goes on where it stopped. It holds a checksum, looked at whenever it is read: one
+that does not fit is removed and encoded again. Files of older versions have none and are read.
+
+A file's name is the SHA-256 of the tile's pixels, the model's weights, the frame and the precision,
+so no setting can be mixed up with another.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ import numpy as np
 import platformdirs
 from jaxtyping import Float, Float16, UInt8
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
-from mitosam.errors import StorageError
+from mitosam.checksums import damaged
+from mitosam.errors import DamagedFileError, StorageError
 from mitosam.geometry import ModelFrame
 from mitosam.progress import SILENT, Progress
+from mitosam.sealed_tensors import check_tensors, seal_tensors
 from mitosam.storage import atomic_path
 
 log = logging.getLogger(__name__)
@@ -112,11 +117,10 @@ class EmbeddingCache:
         """The embedding kept under `key`; None if there is none, or it is damaged."""
         path = self._path(key)
         try:
-            with safe_open(path, framework="numpy") as file:
-                embedding: Embedding = file.get_tensor("embedding")
+            embedding = read_embedding(path)
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError) as error:
+        except (DamagedFileError, OSError) as error:
             log.warning("%s is damaged and will be encoded again: %s", path, error)
             path.unlink(missing_ok=True)
             return None
@@ -151,7 +155,8 @@ class EmbeddingCache:
     def _put(self, key: str, embedding: Float[np.ndarray, "C h w"]) -> None:
         with atomic_path(self._path(key)) as temporary:
             # Not save_file: on a full disk its error is no OSError.
-            temporary.write_bytes(save({"embedding": np.ascontiguousarray(embedding, np.float16)}))
+            content = save({"embedding": np.ascontiguousarray(embedding, np.float16)})
+            temporary.write_bytes(seal_tensors(content))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
@@ -182,6 +187,25 @@ class EmbeddingCache:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def read_embedding(path: Path) -> Embedding:
+    """The embedding in a file of the cache.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DamagedFileError
+        It is not as it was written.
+    """
+    content = path.read_bytes()
+    check_tensors(path, content)
+    try:
+        embedding: Embedding = load(content)["embedding"]
+    except (SafetensorError, KeyError) as error:
+        raise damaged(path, str(error)) from error
+    return embedding
 
 
 def cache_folder(settings: CacheSettings) -> Path:

@@ -15,9 +15,16 @@ class InputError(MitosamError, ValueError):
 class DamagedFileError(InputError):
     """A file of ours that is not as it was written: cut short, or with other bytes."""
 
+    what = ""
+    """What does not fit, without the file's name and the way out."""
+
 
 class InputNotFoundError(MitosamError, FileNotFoundError):
     """A file or folder that was named and is not there."""
+
+
+class RemoteError(MitosamError, ConnectionError):
+    """A store at a URL that cannot be reached, refuses, or was lost on the way."""
 
 
 class OutputExistsError(MitosamError, FileExistsError):
@@ -30,6 +37,10 @@ class OutputInUseError(MitosamError, BlockingIOError):
 
 class StorageError(MitosamError, OSError):
     """A disk that is full or cannot be written."""
+
+
+class RankError(MitosamError, ConnectionError):
+    """A training on several processes of which another one ended."""
 
 
 class SettingsError(MitosamError, ValueError):

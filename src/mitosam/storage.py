@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
-import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from mitosam.errors import OutputExistsError, OutputInUseError, StorageError
-
-log = logging.getLogger(__name__)
+from mitosam.locks import Claim, acquire
 
 
 @contextmanager
@@ -44,6 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
+            _require_held()
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -52,6 +52,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 DISK_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO, errno.EPERM)
 }
+
+
+LOST_ERRNOS = {errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN}
+"""Of files that went away with their disk while they were in use."""
 
 
 @contextmanager
@@ -131,21 +135,35 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         with disk_errors_of(folder):
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            folder.rmdir()
-            temporary.rename(folder)
+            _take_name(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-_HELD: ContextVar[frozenset[Path]] = ContextVar("held folders", default=frozenset())
+def _take_name(temporary: Path, folder: Path) -> None:
+    """Give a folder that is whole its name, unless another process was first."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise OutputExistsError(
+                f"{folder} was made by another process meanwhile; choose another --out, or remove "
+                "it if it is not needed"
+            ) from error
+        raise
+
+
+_HELD: ContextVar[Mapping[Path, Claim | None]] = ContextVar("held folders", default={})  # noqa: B039
 
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """A block in which no other process, and no other thread, writes to `folder` in such a block.
 
-    The lock is on a hidden file beside it, and goes with the process however that ends. Within the
-    block more of them may follow. Where no file can be made there, or locked, nothing is locked.
+    The lock is a hidden file beside it, and dies with the process however that ends (`locks`).
+    Within the block more of them may follow. Where no file can be made there, nothing is locked.
 
     Raises
     ------
@@ -156,54 +174,21 @@ def sole_writer(folder: Path) -> Iterator[None]:
     if path in _HELD.get() or not path.name:  # the root has no place beside it
         yield
         return
-    lock = path.with_name(f".{path.name}.lock")
-    handle = _locked(lock, folder)
-    token = _HELD.set(_HELD.get() | {path})
+    claim = acquire(path)
+    token = _HELD.set({**_HELD.get(), path: claim})
     try:
         yield
     finally:
         _HELD.reset(token)
-        if handle is not None:
-            lock.unlink(missing_ok=True)  # before it is free: whoever waits for it looks again
-            os.close(handle)
+        if claim is not None:
+            claim.release()
 
 
-def _locked(lock: Path, folder: Path) -> int | None:
-    """The open file that holds the lock; None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    while True:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            log.info("%s cannot be made (%s), so nothing is locked", lock, error.strerror)
-            return None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(lock, handle):
-                os.ftruncate(handle, 0)
-                os.write(handle, str(os.getpid()).encode())
-                return handle
-        except BlockingIOError as error:
-            owner = os.read(handle, 20).decode("ascii", "replace")
-            os.close(handle)
+def _require_held() -> None:
+    """Raise OutputInUseError if another process took over what this one, asleep, was writing."""
+    for folder, claim in _HELD.get().items():
+        if claim is not None and not claim.is_held():
             raise OutputInUseError(
-                f"{folder} is being written by another process ({owner or 'just started'}); wait "
-                "until that ends, or choose another folder"
-            ) from error
-        except OSError as error:  # some network file systems
-            log.info("%s cannot be locked (%s)", lock, error.strerror)
-            os.close(handle)
-            return None
-        os.close(handle)
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether the open file is still the one of that name: its last owner may have removed it."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
+                f"{folder} was taken over by another process, as this one gave no sign for long; "
+                "wait until that ends, or choose another folder"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -107,6 +108,49 @@ def several_channels(place):
     stack = np.repeat(place.images()[:, None], 2, axis=1)
     tifffile.imwrite(path, stack, ome=True, metadata={"axes": "ZCYX"}, photometric="minisblack")
     return place.finetune(images=path)
+
+
+@case("holds 2 datasets; name one of .*two.h5:/a, .*two.h5:/b")
+def several_datasets(place):
+    with h5py.File(place.folder / "two.h5", "w") as file:
+        file["a"], file["b"] = place.images(), place.masks()
+    return place.finetune(images=place.folder / "two.h5")
+
+
+@case("two.h5 has no dataset /c; name one of .*two.h5:/a")
+def missing_dataset(place):
+    with h5py.File(place.folder / "two.h5", "w") as file:
+        file["a"] = place.images()
+    return place.finetune(images=f"{place.folder / 'two.h5'}:/c")
+
+
+@case("is a link to other.h5:/a; name that itself")
+def link_out_of_a_file(place):
+    with h5py.File(place.folder / "linked.h5", "w") as file:
+        file["a"] = h5py.ExternalLink("other.h5", "/a")
+    return place.finetune(images=f"{place.folder / 'linked.h5'}:/a")
+
+
+@case("cut.mrc is no MRC file, or cut short; copy it again")
+def truncated_mrc(place):
+    (place.folder / "cut.mrc").write_bytes(bytes(500))
+    return place.finetune(images=place.folder / "cut.mrc")
+
+
+@case("packed and cannot be read in parts; unpack it first")
+def packed_file(place):
+    (place.folder / "a.mrc.gz").write_bytes(bytes(500))
+    return place.finetune(images=place.folder / "a.mrc.gz")
+
+
+@case("carrier://pigeon/a.zarr cannot be opened: protocol not known: carrier")
+def unknown_protocol(place):
+    return place.finetune(images="carrier://ada:secret@pigeon/a.zarr?sig=1")
+
+
+@case("memory://nowhere/a.zarr does not exist, or is no zarr: it lacks all of zarr.json")
+def nothing_at_a_url(place):
+    return place.finetune(masks="memory://nowhere/a.zarr")
 
 
 @pytest.mark.parametrize("name", CASES)

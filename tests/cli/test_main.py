@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -160,12 +161,27 @@ def test_a_stop_by_the_keyboard_is_said_and_leaves_nothing_half_written(
         (["train", "run"], "the same command goes on"),
         (["segment", "em.tif", "--out", "out"], "the same command goes on"),
         (["evaluate", "run", "--automatic"], "goes on"),
-        (["measure", "labels.tif"], "starts anew"),
+        (["measure", "labels.tif"], "the same command goes on"),
+        (["predict", "em.tif"], "starts anew"),
         ([], "starts anew"),
     ],
 )
 def test_whoever_stops_a_command_is_told_how_it_goes_on(arguments, way):
     assert way in after_stop(arguments)
+
+
+def test_a_disk_that_went_away_is_one_line(monkeypatch, capsys):
+    def lose(**_):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "run/images.npy")
+
+    monkeypatch.setattr(sys.modules["mitosam.cli.main"], "app", lose)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith(
+        "error: run/images.npy: No such file or directory; it was there a moment"
+    )
 
 
 def test_a_second_process_on_the_same_run_is_one_line(tmp_path, mitosam, sources, base_model):

@@ -9,7 +9,7 @@ import pytest
 from mitosam.data.intensity import Normalisation
 from mitosam.data.phantom import make_phantom
 from mitosam.data.prepared import PreparedVolume, prepare_halves, prepare_volume
-from mitosam.errors import InputError, InputNotFoundError
+from mitosam.errors import DamagedFileError, InputError, InputNotFoundError
 from mitosam.io.volume import volume_of_array
 
 PHANTOM = make_phantom((4, 96, 128), 1)
@@ -105,6 +105,20 @@ def test_a_damaged_folder_is_refused(tmp_path):
         PreparedVolume.open(folder)
 
 
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
+def test_a_flipped_bit_is_found_and_folders_of_old_are_taken(tmp_path, name):
+    folder = prepare_volume(IMAGES, MASKS, tmp_path / "p").folder
+    content = bytearray((folder / name).read_bytes())
+    content[-5] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(DamagedFileError, match=rf"{name} is damaged .*mitosam prepare"):
+        PreparedVolume.open(folder)
+    info = json.loads((folder / "prepared.json").read_text())
+    old = {key: value for key, value in info.items() if not key.endswith("checksum")}
+    (folder / "prepared.json").write_text(json.dumps(old))
+    assert PreparedVolume.open(folder).shape_zyx == tuple(info["shape_zyx"])
+
+
 def test_pickles_are_never_loaded(tmp_path):
     folder = prepare_volume(IMAGES, MASKS, tmp_path / "p").folder
     np.save(folder / "images.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -115,9 +129,13 @@ def test_pickles_are_never_loaded(tmp_path):
 def test_a_damaged_description_is_refused_by_field(tmp_path):
     folder = prepare_volume(IMAGES, MASKS, tmp_path / "p").folder
     info = json.loads((folder / "prepared.json").read_text())
+    (folder / "prepared.json").write_text(json.dumps(info | {"coding": "binary" * 2}))
+    with pytest.raises(InputError, match=r"prepared.json is damaged \(its checksum does not fit"):
+        PreparedVolume.open(folder)
+    del info["checksum"]
     (folder / "prepared.json").write_text(json.dumps(info | {"coding": "colours"}))
-    with pytest.raises(InputError, match="damaged at coding"):
+    with pytest.raises(InputError, match=r"damaged \(at coding"):
         PreparedVolume.open(folder)
     (folder / "prepared.json").write_text("{")
-    with pytest.raises(InputError, match="damaged at its start"):
+    with pytest.raises(InputError, match=r"damaged \(at its start"):
         PreparedVolume.open(folder)

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing by atheris: python -m tests.fuzz.guided TARGET -runs=100000.
 
 atheris changes a text or a file in whatever way reaches new lines of the parsers written here; it
-needs Linux and the packages of the `dev` group. Each run is one file, written and read as a user's.
+needs Linux and `pip install atheris`. Each run is one file, written and read as a user's.
 """
 
 from __future__ import annotations

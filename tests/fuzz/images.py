@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import imageio.v3 as iio
+import mrcfile
 import numpy as np
 import tifffile
 import zarr
@@ -153,6 +155,26 @@ def _zarr(folder: Path, **how: object) -> Path:
     array = zarr.create_array(folder / "a.zarr", shape=SHAPE, chunks=(2, 16, 16), dtype="u1", **how)
     array[:] = volume()
     return folder / "a.zarr"
+
+
+def hdf5(folder: Path) -> Path:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["raw"] = volume()
+    return folder / "a.h5"
+
+
+def hdf5_chunked(folder: Path) -> Path:
+    with h5py.File(folder / "a.h5", "w") as file:
+        how = {"chunks": (2, 16, 16), "compression": "gzip", "shuffle": True}
+        raw = file.create_dataset("volumes/raw", data=volume(), **how)
+        raw.attrs["resolution"] = (30.0, 8.0, 8.0)
+    return folder / "a.h5"
+
+
+def mrc(folder: Path) -> Path:
+    with mrcfile.new(folder / "a.mrc", volume().astype(np.int16)) as file:
+        file.voxel_size = 80.0
+    return folder / "a.mrc"
 
 
 def zarr_gzip(folder: Path) -> Path:

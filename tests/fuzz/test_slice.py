@@ -28,7 +28,7 @@ def test_damaged_files_of_every_format_are_read_or_refused_within_bounds():
 
 @pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None,
-    reason="needs atheris, of the dev group on Linux: fuzzes by coverage",
+    reason="fuzzes by coverage, on Linux; pip install atheris",
 )
 @pytest.mark.parametrize("target", ["prompts csv", "settings toml"])
 def test_coverage_guided_fuzzing_finds_nothing_in_a_moment(target, tmp_path):

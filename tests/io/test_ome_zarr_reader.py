@@ -211,13 +211,36 @@ def test_what_are_no_numbers_is_refused(tmp_path, change):
         open_volume(folder)
 
 
-def test_pixels_outside_of_the_folder_are_not_read(tmp_path):
+@pytest.mark.parametrize(
+    "path",
+    ["../secret", "/secret", "a/../../secret", "..\\\\secret", "C:\\\\secret", "s0::file:///secret",
+     "http://host/secret"],
+)  # fmt: skip
+def test_pixels_outside_of_the_folder_are_not_read(tmp_path, path):
     plain(tmp_path / "secret")
     folder = image(tmp_path / "a.zarr", axes("zyx"), STACK)
     text = (folder / "zarr.json").read_text()
-    (folder / "zarr.json").write_text(text.replace('"s0"', '"../secret"'))
+    (folder / "zarr.json").write_text(text.replace('"s0"', f'"{path}"'))
     with pytest.raises(InputError, match="outside of it"):
         open_volume(folder)
+
+
+@pytest.mark.parametrize("linked", ["s0", "s0/zarr.json", "s0/c/1/0/1", "s0/c/1"])
+def test_links_that_lead_out_of_the_folder_are_refused(tmp_path, linked):
+    folder = image(tmp_path / "a.zarr", axes("zyx"), STACK)
+    (folder / linked).rename(tmp_path / "elsewhere")
+    (folder / linked).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"is a link that leads out of .*a\.zarr; copy"):
+        whole(open_volume(folder))
+
+
+def test_links_within_the_folder_and_to_it_are_followed(tmp_path):
+    folder = image(tmp_path / "a.zarr", axes("zyx"), STACK)
+    (folder / "s0").rename(folder / "finest")
+    (folder / "s0").symlink_to(folder / "finest")
+    (tmp_path / "link.zarr").symlink_to(folder)
+    volume = open_volume(tmp_path / "link.zarr")
+    np.testing.assert_array_equal(whole(volume), STACK)
 
 
 @settings(max_examples=40)  # each writes files
@@ -272,10 +295,11 @@ def test_the_same_pixels_have_the_same_hash_in_tiff_and_zarr(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["mitosam", "mitosam.cli", "mitosam.io.open"])
-def test_zarr_is_imported_only_where_it_is_used(module):
-    code = f"import sys, {module}; print('zarr' in sys.modules)"
+def test_what_reads_single_formats_is_imported_only_where_it_is_used(module):
+    libraries = {"zarr", "fsspec", "aiohttp", "h5py", "mrcfile", "tifffile"}
+    code = f"import sys, {module}; print(sorted({libraries} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "[]"
 
 
 @given(data=st.data())

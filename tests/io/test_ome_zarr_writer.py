@@ -13,7 +13,6 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import downscale_local_mean
-from tests.full_disk import no_file_above
 
 from mitosam.errors import InputError, OutputExistsError, StorageError
 from mitosam.io import ome_zarr_pyramid
@@ -22,6 +21,7 @@ from mitosam.io.ome_zarr_spec import VolumeSpec
 from mitosam.io.ome_zarr_writer import ZarrDraft, draft_folder, write_ome_zarr
 from mitosam.io.open import open_volume
 from mitosam.io.write import write_sections_tiff
+from tests.full_disk import no_file_above
 
 
 def whole(volume):

@@ -11,26 +11,16 @@ from hypothesis.extra.numpy import arrays
 from skimage.measure import regionprops
 
 from mitosam.errors import InputError
-from mitosam.io.volume import Volume, volume_of_array
-from mitosam.morphometry.census import Census
 from mitosam.morphometry.crofton import boundary_sizes
-from mitosam.morphometry.instances import measure_instances, sphericity
-from mitosam.morphometry.sections import measure_sections
+from mitosam.morphometry.instances import sphericity
 from mitosam.morphometry.skeleton import measure_skeleton
 from mitosam.morphometry.summary import summarise
+from tests.morphometry.measuring import measured
 from tests.morphometry.shapes import ANISOTROPIC, ISOTROPIC, ball, capsule
 
 blocks = arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
 SIZE = (30.0, 8.0, 5.0)
 IN_NM = ("nearest_neighbour_nm", "length_nm", "skeleton_length_nm")
-
-
-def measured(labels, size=SIZE, probability=None):
-    volume = labels if isinstance(labels, Volume) else volume_of_array("labels", labels)
-    census = Census()
-    sections = list(census.counted(measure_sections(volume, size)))
-    trust = volume_of_array("trust", probability) if probability is not None else None
-    return measure_instances(volume, census, size, probability=trust), sections
 
 
 def some_bodies(size=SIZE):
@@ -211,25 +201,6 @@ def test_probabilities_that_are_none_are_refused(probability, message):
 def test_labels_that_are_no_ids_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         measured(labels)
-
-
-def test_few_sections_are_in_memory_at_a_time():
-    """Each instance leaves once its last section is read, however many sections follow."""
-    labels = np.zeros((40, 8, 8), np.uint16)
-    for z in range(0, 40, 2):
-        labels[z : z + 2, 2:6, 2:6] = z + 1
-    census = Census()
-    volume = volume_of_array("labels", labels)
-    list(census.counted(measure_sections(volume, None)))
-    read = []
-    watched = dataclasses.replace(
-        volume, read_section=lambda z: (read.append(z), volume.section(z))[1]
-    )
-    from mitosam.morphometry.crops import crop_instances
-
-    for number, crop in enumerate(crop_instances(watched, census.extents)):
-        assert crop.mask.shape == (2, 4, 4)
-        assert read == list(range(2 * number + 2))
 
 
 def test_a_summary_worked_by_hand():

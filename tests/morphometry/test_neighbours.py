@@ -35,6 +35,17 @@ def test_it_is_the_smallest_distance_over_all_pairs_of_voxels(labels):
     np.testing.assert_allclose(distances(labels), by_every_pair_of_voxels(labels, SIZE))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_among_many_bodies_far_apart_the_nearest_is_found(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((12, 90, 90), np.uint8)
+    places = [tuple(rng.integers(0, labels.shape)) for _ in range(60)]
+    for label, at in enumerate(places, start=2):
+        labels[at] = label
+    labels[5, 40:45, 10:80] = 1  # one body is much larger than the others
+    np.testing.assert_allclose(distances(labels), by_every_pair_of_voxels(labels, SIZE))
+
+
 def test_a_case_worked_by_hand():
     labels = np.zeros((9, 9, 9), np.uint8)
     labels[0, 0, 0] = 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mitosam.geometry import ModelFrame, Window
+from mitosam.models.promptable import ModelPrompts
 from mitosam.training.examples import KINDS, PROMPTS_AT_ONCE, PromptSampler
 from mitosam.training.settings import PromptMix, TrainingSettings
 from tests.training.tiny_examples import INPUT_PX, LOW_RES_PX, disc_labels, make_example
@@ -159,3 +160,32 @@ def test_crowded_tiles_are_validated_a_few_prompts_at_a_time():
     labels = np.arange(1, 1 + 8 * 8).reshape(8, 8).repeat(4, 0).repeat(4, 1)
     sizes = [len(g.regions) for g in SAMPLER.every(make_example(labels), "object_box")]
     assert sizes == [PROMPTS_AT_ONCE] * 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("kind", ["patch_box", "object_box", "object_point"])
+def test_the_pieces_of_a_group_are_the_group(count, kind):
+    labels = np.arange(1, 6).repeat(12)[:, None].repeat(64, 1)
+    (group, *_) = SAMPLER.every(make_example(np.pad(labels, ((0, 4), (0, 0)))), kind)
+    pieces = list(group.pieces(count))
+    sizes = [len(piece.regions) for piece in pieces]
+    assert len(pieces) == min(count, len(group.regions))
+    assert max(sizes) - min(sizes) <= 1
+    assert sum((piece.regions for piece in pieces), ()) == group.regions
+    assert torch.equal(torch.cat([piece.targets for piece in pieces]), group.targets)
+    for name in ("boxes", "points", "labels"):
+        whole = getattr(group.prompts, name)
+        parts = [getattr(piece.prompts, name) for piece in pieces]
+        assert parts == [None] * len(pieces) if whole is None else True
+        assert whole is None or torch.equal(torch.cat(parts, dim=1), whole)
+
+
+def test_a_mask_for_all_prompts_goes_with_each_of_them():
+    points = torch.rand(1, 3, 1, 2)
+    labels = torch.ones(1, 3, 1, dtype=torch.int64)
+    shared, own = torch.rand(1, 1, 4, 4), torch.rand(1, 3, 4, 4)
+    part = slice(1, 3)
+    one = ModelPrompts(points=points, labels=labels, masks=shared).part(part)
+    assert torch.equal(one.masks, shared)
+    each = ModelPrompts(points=points, labels=labels, masks=own).part(part)
+    assert torch.equal(each.masks, own[:, part])

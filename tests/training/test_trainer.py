@@ -170,6 +170,40 @@ def test_a_damaged_checkpoint_is_an_error_with_a_way_out(tmp_path, content):
         run(tmp_path)
 
 
+def test_a_flipped_bit_of_the_last_checkpoint_costs_the_steps_since_the_one_before(
+    tmp_path, undisturbed, caplog
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    path, previous = (tmp_path / f"checkpoint{n}.safetensors" for n in ("", ".previous"))
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    assert previous.exists()
+    model, _ = run(tmp_path)
+    assert "going on from checkpoint.previous.safetensors" in caplog.text
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+
+
+def test_two_damaged_checkpoints_are_an_error_that_names_both(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ModelError, match=r"remove checkpoint.safetensors and checkpoint\.prev"):
+        run(tmp_path)
+
+
+def test_a_kill_between_the_two_names_of_a_checkpoint_costs_nothing_but_steps(
+    tmp_path, undisturbed
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    (tmp_path / "checkpoint.safetensors").unlink()
+    model, _ = run(tmp_path)
+    assert equal(weights(model, "mask_decoder"), undisturbed[0])
+
+
 def test_a_full_disk_stops_training_with_a_clear_error_and_keeps_the_last_state(
     tmp_path, undisturbed
 ):
@@ -405,3 +439,45 @@ def test_prompts_with_masks_of_their_own_are_answered_as_if_each_came_alone():
             )
             torch.testing.assert_close(together.low_res_logits[:, own], alone.low_res_logits)
             torch.testing.assert_close(together.iou_predictions[:, own], alone.iou_predictions)
+
+
+def test_a_scaled_loss_gives_the_same_step_and_its_scale_is_kept(tmp_path):
+    plain, scaled = make_trainer(CORRECTING), make_trainer(CORRECTING)
+    scaled._scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)
+    scaled._state.scaler = scaled._scaler
+    assert scaled.step(0, 0.5) == pytest.approx(plain.step(0, 0.5), rel=1e-5)
+    for one, other in zip(scaled._live.parameters(), plain._live.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-7)
+    assert scaled._scaler.get_scale() == 2048.0
+    scaled._state.save(tmp_path / "state.safetensors", "")
+    other = make_trainer(CORRECTING)
+    other._scaler = other._state.scaler = torch.amp.GradScaler("cpu")
+    other._state.restore(tmp_path / "state.safetensors", "")
+    assert other._scaler.get_scale() == 2048.0
+
+
+def test_a_step_whose_gradients_overflow_changes_nothing_but_the_scale():
+    trainer = make_trainer(SETTINGS)
+    trainer._scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    before = [one.clone() for one in trainer._live.parameters()]
+    backward = trainer.backward
+
+    def overflowing(step):
+        loss = backward(step)
+        next(p for p in trainer._live.parameters() if p.grad is not None).grad[:] = math.inf
+        return loss
+
+    trainer.backward = overflowing
+    trainer.step(0, 0.5)
+    assert all(map(torch.equal, before, trainer._live.parameters()))
+    assert trainer._scaler.get_scale() == 512.0
+
+
+def test_a_step_without_a_prompt_changes_nothing():
+    blind = make_example(np.zeros((64, 64), int), patch_px=32)
+    parts = choose_parts(model := make_model(), SETTINGS, seed=0)
+    trainer = Trainer(model, parts, [blind], (), SETTINGS, seed=0)
+    trainer._scaler = torch.amp.GradScaler("cpu")
+    before = [one.clone() for one in trainer._live.parameters()]
+    assert trainer.step(0, 0.5) == 0.0
+    assert all(map(torch.equal, before, trainer._live.parameters()))

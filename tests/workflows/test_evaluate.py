@@ -172,6 +172,21 @@ def test_a_point_may_be_answered_by_the_candidate_that_is_scored_highest(tmp_pat
     assert [row.is_scored for row in points] == [False, True] * 2
 
 
+@pytest.mark.parametrize("name", ["base.csv", "base.json", "tuned_masks.npy"])
+def test_damaged_scores_are_refused_by_the_report_and_made_again(run, finished, name, caplog):
+    path = run.evaluation_folder / name
+    content = path.read_bytes()
+    place = content.rindex(b"1")
+    path.write_bytes(content[:place] + b"3" + content[place + 1 :])
+    with pytest.raises(InputError, match=rf"{name} is damaged"):
+        read_evaluation(run)
+    assert evaluate(run).scores == finished.evaluation.scores
+    assert "scoring again" in caplog.text
+    assert read_evaluation(run).scores == finished.evaluation.scores
+    if path.suffix != ".json":
+        assert path.read_bytes() == content
+
+
 def test_a_run_scored_before_candidates_were_kept_is_still_read_and_reported(run, finished):
     for method in ("base", "tuned"):
         path = run.evaluation_folder / f"{method}.csv"
@@ -184,6 +199,9 @@ def test_a_run_scored_before_candidates_were_kept_is_still_read_and_reported(run
                 for row in rows
             ],
         )
+        identity = json.loads(path.with_suffix(".json").read_text())
+        old = {key: value for key, value in identity.items() if key not in ("files", "checksum")}
+        path.with_suffix(".json").write_text(json.dumps(old))
     for path in run.evaluation_folder.glob("iou_calibration.*"):
         path.unlink()
     old = read_evaluation(run)

@@ -398,7 +398,14 @@ def test_the_report_has_a_section_of_what_was_found_without_prompts(run, scored)
 def test_a_damaged_record_is_named(run):
     (path,) = run.automatic_folder("").glob(f"mitosam-head-volume*/{RECORD}")
     path.write_text('{"method": "head"')
-    with pytest.raises(InputError, match=rf"{RECORD} is damaged; remove "):
+    with pytest.raises(InputError, match=rf"{RECORD} is damaged .*; remove "):
+        read_automatic(run)
+
+
+def test_a_confidence_that_changed_is_found(run):
+    (path,) = run.automatic_folder("").glob("mitosam-head-volume*/confidence.csv")
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    with pytest.raises(InputError, match=r"confidence.csv is not as it was written\); remove "):
         read_automatic(run)
 
 

@@ -11,8 +11,10 @@ import tifffile
 from mitosam import measure
 from mitosam.errors import SettingsError, StorageError
 from mitosam.io.open import open_volume
+from mitosam.io.place import place_of
 from mitosam.io.write import write_stack_tiff
 from tests.full_disk import no_file_above
+from tests.io.web_server import WebServer
 from tests.tiny_runs import Remembered, contents
 
 SIZE = (30.0, 8.0, 8.0)
@@ -152,3 +154,15 @@ def test_a_full_disk_leaves_nothing(tmp_path, labels, out):
     with no_file_above(700), pytest.raises(StorageError, match="free some space"):
         measure(path, tmp_path / "there" / out)
     assert contents(tmp_path / "there") == {}
+
+
+def test_labels_at_a_url_are_measured_as_those_on_this_machine(tmp_path, labels):
+    path = write(tmp_path, labels)
+    with WebServer(tmp_path).running() as server:
+        url = f"{server.address.replace('://', '://ada:hush@')}/{path.name}?sig=hush"
+        far = measure(place_of(url), tmp_path / "far")
+    near = measure(path, tmp_path / "near")
+    assert far.mitochondria.read_text() == near.mitochondria.read_text()
+    written = json.loads(far.summary.read_text())
+    assert written["labels"] == f"{server.address}/{path.name}"
+    assert "hush" not in far.summary.read_text()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mitosam.errors import InputError
-from mitosam.workflows.plan import plan
+from mitosam.workflows.plan import _Sharing, _Timing, plan
+from mitosam.workflows.plan_parts import PartsTiming
 from tests.tiny_runs import contents, short_settings, write_phantom, write_stacks
 
 
@@ -64,3 +65,18 @@ def test_sampled_sections_without_mitochondria_are_an_error(tmp_path, base_model
     sources = write_stacks(tmp_path, images, labels)
     with pytest.raises(InputError, match="no mitochondria"):
         plan(sources, short_settings(base_model))
+
+
+@pytest.mark.parametrize(
+    ("processes", "batch_tiles", "step_s"),
+    [(1, 1, 12), (4, 1, 12), (2, 4, 6), (3, 4, 6), (4, 4, 3)],
+)
+def test_processes_share_encodings_and_the_tiles_of_a_step(processes, batch_tiles, step_s):
+    sharing = _Sharing(processes=processes, batch_tiles=batch_tiles)
+    alone = _Timing(encode_s=12, step_s=12, answer_s=12, validation_s=12, head_step_s=12)
+    shared = sharing.of(alone)
+    assert shared.encode_s == shared.validation_s == 12 / processes
+    assert shared.step_s == step_s
+    assert shared.answer_s == shared.head_step_s == 12
+    preset = sharing.of_preset(PartsTiming(preset="late", front_s=12, step_s=12))
+    assert (preset.front_s, preset.step_s) == (12 / processes, step_s)

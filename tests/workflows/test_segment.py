@@ -161,7 +161,8 @@ def test_nothing_else_is_left(expected):
         ("connecting instances", 0),
         ("writing labels", 0),
         ("writing image", 0),
-        ("measuring instances", 1),
+        ("counting voxels", 0),
+        ("measuring instances", 0),
         ("drawing previews", 2),
         ("drawing the report", 0),
     ],
@@ -484,3 +485,20 @@ def test_memory_changes_nothing(tmp_path, images, model, base_model, expected):
     )
     assert found.instances == expected.instances
     np.testing.assert_array_equal(whole(found.labels), whole(expected.labels))
+
+
+@pytest.mark.parametrize("name", ["labels.ome.zarr/0/zarr.json", "labels.ome.zarr/0/c", "seal"])
+def test_a_finished_volume_that_was_damaged_before_the_rest_ended_is_made_again(
+    tmp_path, images, model, base_model, expected, name, caplog
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(images, tmp_path / "out", model, base_model, tiff=True, probability=True,
+            progress=KillAt("measuring"))  # fmt: skip
+    work = tmp_path / ".out.work"
+    found = work / "labels.ome.zarr.seal" if name == "seal" else work / "result" / name
+    victim = next(p for p in [found, *sorted(found.rglob("*"))] if p.is_file())
+    content = victim.read_bytes()
+    victim.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
+    run(images, tmp_path / "out", model, base_model, tiff=True, probability=True)
+    assert "is not as it was finished, and is made again" in caplog.text
+    assert results(tmp_path / "out") == results(expected.out)

@@ -10,6 +10,7 @@ import typer
 from mitosam.cli import options as opt
 from mitosam.cli.main import app, output, progress
 from mitosam.errors import SettingsError
+from mitosam.io.place import Place, place_of
 
 if TYPE_CHECKING:
     from mitosam.workflows.runs import Run
@@ -63,9 +64,10 @@ def evaluate(
         typer.Option(help="Score what 0 to this many correcting clicks make of each mask instead."),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Score the tuned model on this other volume instead.")
+        Path | None,
+        typer.Option(parser=place_of, help="Score the tuned model on this other volume instead."),
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Masks of that volume.")] = None,
+    masks: opt.TestMasks = None,
     sections: Annotated[
         str | None, typer.Option(help="Sections of that volume, counted from 1; all if not given.")
     ] = None,
@@ -126,8 +128,8 @@ def _evaluate_clicks(run: Run, num_clicks: int) -> None:
 
 def _evaluate_automatic(
     run: Path,
-    images: Path | None,
-    masks: Path | None,
+    images: Place | None,
+    masks: Place | None,
     sections: str | None,
     out: Path | None,
     methods: list[str],
@@ -151,8 +153,8 @@ def _evaluate_automatic(
 
 def _run_to_score(
     run: Path,
-    images: Path | None,
-    masks: Path | None,
+    images: Place | None,
+    masks: Place | None,
     sections: str | None,
     out: Path | None,
     overrides: list[str],

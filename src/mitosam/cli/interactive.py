@@ -9,16 +9,16 @@ import typer
 
 from mitosam.cli import options as opt
 from mitosam.cli.main import app, progress
+from mitosam.io.place import place_of
 
 
 @app.command()
 def serve(
-    volume: Annotated[
-        Path, typer.Argument(help="An EM image, a stack, an OME-Zarr, or a folder of sections.")
-    ],
+    volume: opt.Images,
     *,
     labels: Annotated[
-        Path | None, typer.Option(help="Ids or masks of the same sections to begin with.")
+        Path | None,
+        typer.Option(parser=place_of, help="Ids or masks of the same sections to begin with."),
     ] = None,
     model: Annotated[
         str | None,

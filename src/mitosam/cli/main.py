@@ -12,9 +12,12 @@ from rich.console import Console
 
 from mitosam import __version__
 from mitosam.cli import options as opt
+from mitosam.cli import processes
 from mitosam.cli.screen import ScreenProgress, show_error, show_logs
 from mitosam.errors import MitosamError, SettingsError
-from mitosam.storage import DISK_ERRNOS
+from mitosam.io.place import Place, place_of
+from mitosam.ranks import current, leave, started_index
+from mitosam.storage import DISK_ERRNOS, LOST_ERRNOS
 
 if TYPE_CHECKING:
     from mitosam.workflows.prepare import Sources
@@ -36,22 +39,28 @@ progress = ScreenProgress(console)
 
 def main() -> None:
     """Run a command; errors that a user can mend are one line and exit code 2."""
+    processes.leave_interrupts_to_the_first()
     try:
         app(prog_name="mitosam")
     except MitosamError as error:
-        show_error(console, str(error))
-        sys.exit(2)
+        show_error(console, processes.what_to_say(error))
+        processes.end(2)
     except OSError as error:
-        if error.errno not in DISK_ERRNOS:
+        if error.errno not in DISK_ERRNOS | LOST_ERRNOS:
             raise
         where = error.filename or "a file"
         remedy = "free some space, or change its rights"
+        if error.errno in LOST_ERRNOS:
+            remedy = "it was there a moment ago; see whether its disk still is, and run again"
         show_error(console, f"{where}: {error.strerror}; {remedy}")
-        sys.exit(2)
-    except SystemExit as ended:  # typer turns Ctrl-C into this code
-        if ended.code == STOPPED:
-            console.print(f"stopped; {after_stop(sys.argv[1:])}")
-        raise
+        processes.end(2)
+    except SystemExit as ended:  # how typer ends; it turns Ctrl-C into a code of its own
+        if not ended.code:
+            leave()
+        if ended.code != STOPPED:
+            raise
+        console.print(f"stopped; {after_stop(sys.argv[1:])}")
+        processes.end(STOPPED)
 
 
 STOPPED = 130
@@ -61,6 +70,7 @@ _GOES_ON = {
     "prepare": "`mitosam finetune` with the same files, --out and --resume goes on",
     "train": "the same command goes on where it was",
     "segment": "the same command goes on where it was",
+    "measure": "the same command goes on where it was",
     "evaluate": "what is scored is kept; the same command, or with --out `mitosam evaluate` of "
     "that folder, goes on",
 }
@@ -80,13 +90,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,
 ) -> None:
-    show_logs(console, verbose=verbose)
+    processes.require_shared(context.invoked_subcommand)
+    show_logs(console, verbose=verbose, quiet=started_index() > 0)
 
 
 @app.command()
@@ -138,7 +150,8 @@ def finetune(
         resume=resume,
         progress=progress,
     )
-    show_result(output, result)
+    if current().is_lead:
+        show_result(output, result)
 
 
 @app.command()
@@ -225,6 +238,8 @@ def train(
     from mitosam.workflows.train import train as run_train
 
     trained = run_train(Run.open(run), seconds_left=opt.parse_duration(budget), progress=progress)
+    if not current().is_lead:
+        return
     for part, result in (("mask decoder", trained.decoder), ("head", trained.head)):
         if result:
             typer.echo(f"{part}: {result.num_steps} steps, best at {result.best_step}")
@@ -241,7 +256,8 @@ def predict(
         Path | None, typer.Option(help="CSV or JSON file of boxes and points; see docs/formats.md.")
     ] = None,
     from_masks: Annotated[
-        Path | None, typer.Option(help="Take one box for each object of these masks instead.")
+        Path | None,
+        typer.Option(parser=place_of, help="Take one box for each object of these masks instead."),
     ] = None,
     text: Annotated[
         str | None,
@@ -340,7 +356,8 @@ def export(
 @app.command()
 def info(
     thing: Annotated[
-        Path | None, typer.Argument(help="A run, a model, a volume; nothing for this machine.")
+        Path | None,
+        typer.Argument(parser=place_of, help="A run, a model, a volume; nothing for this machine."),
     ] = None,
 ) -> None:
     """Say what a run, a model or a volume is, or what this machine can do."""
@@ -369,10 +386,10 @@ def cache(
 
 
 def _sources(
-    images: Path,
-    masks: Path,
-    test_images: Path | None = None,
-    test_masks: Path | None = None,
+    images: Place,
+    masks: Place,
+    test_images: Place | None = None,
+    test_masks: Place | None = None,
     voxel_size: str | None = None,
 ) -> Sources:
     from mitosam.workflows.prepare import Sources

@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mitosam.errors import SettingsError
+from mitosam.io.place import place_of
 
 if TYPE_CHECKING:
     from mitosam.config import RunSettings
 
+# typer knows no unions: what is a `Place` here, a path or a URL, is annotated as a path
 Images = Annotated[
     Path,
-    typer.Argument(help="EM images: a TIFF stack, OME-Zarr, an image, or a folder of sections."),
+    typer.Argument(
+        parser=place_of,
+        help="EM images: a stack (TIFF, MRC, HDF5), OME-Zarr, also at a URL, an image, or a "
+        "folder of sections.",
+    ),
 ]
 Masks = Annotated[
     Path,
     typer.Argument(
-        help="Masks of the same sections, also OME-Zarr: 0 is background; 1, 255 or ids are "
-        "objects."
+        parser=place_of,
+        help="Masks of the same sections, in any of these forms: 0 is background; 1, 255 or "
+        "ids are objects.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the new run.")]
@@ -52,9 +59,10 @@ Validation = Annotated[
 ]
 Test = Annotated[str | None, typer.Option(help="Sections to report on (with --train).")]
 TestImages = Annotated[
-    Path | None, typer.Option(help="Images of another volume to report on instead.")
+    Path | None,
+    typer.Option(parser=place_of, help="Images of another volume to report on instead."),
 ]
-TestMasks = Annotated[Path | None, typer.Option(help="Masks of that volume.")]
+TestMasks = Annotated[Path | None, typer.Option(parser=place_of, help="Masks of that volume.")]
 VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel size z,y,x in nm, as 5,5,5, where the file has none.")
 ]

@@ -65,11 +65,14 @@ def show_error(console: Console, message: str) -> None:
     console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
-def show_logs(console: Console, *, verbose: bool) -> None:
-    """Send the package's log to the console: warnings, and with `verbose` everything."""
+def show_logs(console: Console, *, verbose: bool, quiet: bool = False) -> None:
+    """Send the package's log to the console: warnings, and with `verbose` everything.
+
+    `quiet` is for a process beside which another says the same.
+    """
     handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
     logger = logging.getLogger("mitosam")
-    logger.handlers = [handler]
+    logger.handlers = [logging.NullHandler() if quiet else handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
 

@@ -9,13 +9,18 @@ import typer
 
 from mitosam.cli import options as opt
 from mitosam.cli.main import app, output, progress
+from mitosam.io.place import place_of
 
 
 @app.command()
 def measure(
     labels: Annotated[
         Path,
-        typer.Argument(help="Labels (ids, or binary masks): a stack, OME-Zarr, image or folder."),
+        typer.Argument(
+            parser=place_of,
+            help="Labels (ids, or binary masks): a stack, OME-Zarr, also at a URL, image or "
+            "folder.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write, or a .csv; others go beside it.")
@@ -23,17 +28,23 @@ def measure(
     *,
     voxel_size: opt.VoxelSize = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Volume of probabilities; its mean is the confidence.")
+        Path | None,
+        typer.Option(parser=place_of, help="Volume of probabilities; its mean is the confidence."),
     ] = None,
+    workers: opt.NumWorkers = 1,
+    scheduler: opt.Scheduler = None,
+    memory: opt.Memory = 2.0,
 ) -> None:
     """Measure each labelled mitochondrion: volume, surface, length, shape, neighbours.
 
     Writes mitochondria.csv (one line each), sections.csv (one line for each on each section) and
     summary.json. Without a voxel size, only what can be counted in voxels and pixels is given.
+    If it is stopped, the same command goes on.
 
     Example: mitosam measure labels.tif --voxel-size 30,8,8 --out measured
     """
     from mitosam.cli.show import show_measured
+    from mitosam.morphometry.settings import MeasureSettings
     from mitosam.workflows.measure import measure as run_measure
 
     result = run_measure(
@@ -41,6 +52,9 @@ def measure(
         out,
         voxel_size_nm=opt.parse_voxel_size(voxel_size),
         probability=probability,
+        num_workers=workers,
+        scheduler=scheduler,
+        settings=MeasureSettings(memory_gb=memory),
         progress=progress,
     )
     show_measured(output, result)
@@ -48,9 +62,7 @@ def measure(
 
 @app.command()
 def segment(
-    images: Annotated[
-        Path, typer.Argument(help="An EM image, a stack, an OME-Zarr, or a folder of sections.")
-    ],
+    images: opt.Images,
     model: Annotated[
         str,
         typer.Option(

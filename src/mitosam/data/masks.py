@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from mitosam.errors import InputError
+from mitosam.geometry import Box
 from mitosam.io.volume import ContentHash, Volume
 from mitosam.progress import SILENT, Progress
 
@@ -91,94 +95,126 @@ def survey_masks(
     InputError
         The masks are empty, or look like images.
     """
-    survey = _Survey(volume)
+    survey, digest = SurveyPart(), ContentHash(volume.shape_zyx, volume.dtype)
     for z in progress.track(
         range(len(volume)), f"reading masks {volume.name}", total=len(volume), unit="section"
     ):
-        survey.add(z, volume.section(z))
-    return survey.result(empty_ok=empty_ok)
+        mask = volume.section(z)
+        digest.add(mask)
+        survey.add(z, mask, f"{volume.name}, {volume.section_names[z]}")
+    return survey.result(volume, digest.hexdigest(), empty_ok=empty_ok)
 
 
-class _Survey:
-    """What has been seen of a volume's masks so far."""
+def survey_box(volume: Volume, box: Box) -> SurveyPart:
+    """What one block of a volume's masks tells, with the hash of its voxels."""
+    masks = volume.box(box)
+    part = SurveyPart()
+    for z, mask in enumerate(masks, start=box.start_zyx[0]):
+        part.add(z, mask, f"{volume.name}, {volume.section_names[z]}")
+    digest = ContentHash(box.shape_zyx, volume.dtype)
+    digest.add(masks)
+    part.digests.append(digest.hexdigest())
+    return part
 
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self._digest = ContentHash(volume.shape_zyx, volume.dtype)
+
+def joined_survey(volume: Volume, parts: Iterable[SurveyPart]) -> MaskSurvey:
+    """The survey of masks whose sections may be larger than memory, from all blocks in order.
+
+    As `survey_masks`, where masks may be empty; but an object that blocks cut counts as one in
+    each of them, and the hash is that of the blocks' hashes.
+    """
+    whole = SurveyPart()
+    for part in parts:
+        whole.take(part)
+    digest = hashlib.sha256("\n".join(whole.digests).encode())
+    return whole.result(volume, digest.hexdigest(), empty_ok=True)
+
+
+class SurveyPart:
+    """What has been seen of a volume's masks so far, in all of it or a part."""
+
+    def __init__(self) -> None:
+        self.digests: list[str] = []
         self._values = np.empty(0, np.int64)
-        self._num_empty = 0
+        self._marked_sections: set[int] = set()
         self._foreground_px = 0
         self._num_ids = 0
         self._num_regions = 0
         self._num_specks = 0
 
-    def add(self, z: int, mask: Shaped[np.ndarray, "h w"]) -> None:
-        """Take in section `z`."""
-        self._digest.add(mask)
-        whole = _whole_numbers(mask, f"{self._volume.name}, {self._volume.section_names[z]}")
+    def add(self, z: int, mask: Shaped[np.ndarray, "h w"], where: str) -> None:
+        """Take in section `z`, or a part of it."""
+        whole = _whole_numbers(mask, where)
         values = np.unique(whole)
         values = values[values != 0]
         self._values = np.union1d(self._values, values)
-        self._num_empty += int(values.size == 0)
+        if values.size:
+            self._marked_sections.add(z)
         self._foreground_px += int(np.count_nonzero(whole))
         if values.size > 1:
             self._num_ids += values.size
             self._count_specks(whole)
+
+    def take(self, other: SurveyPart) -> None:
+        """Take in what was seen elsewhere."""
+        self.digests += other.digests
+        self._values = np.union1d(self._values, other._values)
+        self._marked_sections |= other._marked_sections
+        self._foreground_px += other._foreground_px
+        self._num_ids += other._num_ids
+        self._num_regions += other._num_regions
+        self._num_specks += other._num_specks
 
     def _count_specks(self, mask: Int[np.ndarray, "h w"]) -> None:
         sizes = np.bincount(_components(mask).ravel())[1:]
         self._num_regions += sizes.size
         self._num_specks += int((sizes < SPECK_PX).sum())
 
-    def result(self, *, empty_ok: bool = False) -> MaskSurvey:
+    def result(self, volume: Volume, sha256: str, *, empty_ok: bool = False) -> MaskSurvey:
         """The verdict."""
         if not empty_ok:
-            self._check_not_empty()
+            self._check_not_empty(volume)
         coding: Coding = "binary" if self._values.size == 1 else "instances"
+        share = self._foreground_px / math.prod(volume.shape_zyx)
         if self._values.size > 1:
-            self._check_no_image()
-        self._check_foreground()
+            self._check_no_image(volume.name, share)
+        _check_foreground(volume.name, share)
         return MaskSurvey(
             coding=coding,
             values=self._values,
-            sha256=self._digest.hexdigest(),
-            num_empty_sections=self._num_empty,
+            sha256=sha256,
+            num_empty_sections=len(volume) - len(self._marked_sections),
             foreground_px=self._foreground_px,
         )
 
-    def _check_not_empty(self) -> None:
+    def _check_not_empty(self, volume: Volume) -> None:
         if self._values.size == 0:
             raise InputError(
-                f"no mitochondria in any of {len(self._volume)} masks of {self._volume.name}: all "
+                f"no mitochondria in any of {len(volume)} masks of {volume.name}: all "
                 "pixels are 0; give masks that mark mitochondria by another value"
             )
 
-    def _check_no_image(self) -> None:
+    def _check_no_image(self, name: str, share: float) -> None:
         """Ids form regions, one each, and leave background; grey values do neither."""
-        has_background = self._foreground_px <= 0.98 * self._num_px
+        has_background = share <= 0.98
         scattered = self._num_regions > MAX_REGIONS_PER_ID * self._num_ids
         if has_background and not (scattered and self._num_specks > 0.5 * self._num_regions):
             return
         raise InputError(
-            f"{self._volume.name} does not look like masks: it has {self._values.size} values "
-            f"besides 0, on {self._foreground_px / self._num_px:.0%} of the pixels, "
+            f"{name} does not look like masks: it has {self._values.size} values "
+            f"besides 0, on {share:.0%} of the pixels, "
             f"{self._num_specks} of {self._num_regions} regions are smaller than {SPECK_PX} px; "
             "give masks as PNG or TIFF (not JPEG) with 0 for background, unscaled and unblurred"
         )
 
-    def _check_foreground(self) -> None:
-        share = self._foreground_px / self._num_px
-        if share > 0.5:
-            logger.warning(
-                "masks of %s mark %.0f %% of the pixels as mitochondria; are they inverted?",
-                self._volume.name,
-                100 * share,
-            )
 
-    @property
-    def _num_px(self) -> int:
-        depth, height, width = self._volume.shape_zyx
-        return depth * height * width
+def _check_foreground(name: str, share: float) -> None:
+    if share > 0.5:
+        logger.warning(
+            "masks of %s mark %.0f %% of the pixels as mitochondria; are they inverted?",
+            name,
+            100 * share,
+        )
 
 
 def _whole_numbers(mask: Shaped[np.ndarray, "h w"], where: str) -> Int[np.ndarray, "h w"]:

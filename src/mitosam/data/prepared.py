@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,18 +13,20 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mitosam.checksums import checksum_of_file, damaged, sealed_object, unsealed_object
 from mitosam.data.intensity import Normalisation, measure_normalisation, read_finite
 from mitosam.data.masks import Coding, MaskSurvey, survey_masks
 from mitosam.data.splits import split_halves
-from mitosam.errors import InputError, InputNotFoundError
+from mitosam.errors import DamagedFileError, InputError, InputNotFoundError
 from mitosam.io.arrays import map_array
-from mitosam.io.limits import TEXT
+from mitosam.io.limits import read_text
 from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import ContentHash, Volume
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path, write_text
 
 IMAGES, LABELS, INFO = "images.npy", "labels.npy", "prepared.json"
+AGAIN = "run `mitosam prepare` again with another --out"
 
 
 class PreparedInfo(BaseModel):
@@ -44,6 +47,8 @@ class PreparedInfo(BaseModel):
     masks_sha256: str
     num_empty_sections: int
     foreground_px: int
+    images_checksum: str | None = None
+    labels_checksum: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +68,18 @@ class PreparedVolume:
     def open(cls, folder: Path) -> PreparedVolume:
         """A folder that `prepare_volume` completed.
 
+        Its files are read once for their checksums, which older versions did not write.
+
         Raises
         ------
         InputNotFoundError
             There is none, or its preparation did not end.
         InputError
-            Its files do not fit together.
+            Its files do not fit together, or are damaged.
         """
         info = _read_info(folder)
-        images = _map(folder / IMAGES, info.shape_zyx)
-        labels = _map(folder / LABELS, info.shape_zyx)
+        images = _map(folder / IMAGES, info.shape_zyx, info.images_checksum)
+        labels = _map(folder / LABELS, info.shape_zyx, info.labels_checksum)
         return cls(folder=folder, info=info, images=images, labels=labels)
 
     @property
@@ -150,8 +157,11 @@ def prepare_volume(
         masks_sha256=survey.sha256,
         num_empty_sections=counts.num_empty_sections,
         foreground_px=counts.foreground_px,
+        images_checksum=checksum_of_file(folder / IMAGES),
+        labels_checksum=checksum_of_file(folder / LABELS),
     )
-    write_text(folder / INFO, info.model_dump_json(indent=2) + "\n")
+    sealed = sealed_object(info.model_dump(mode="json"))
+    write_text(folder / INFO, json.dumps(sealed, indent=2) + "\n")
     return PreparedVolume.open(folder)
 
 
@@ -262,25 +272,32 @@ def _append(file: IO[bytes], section: np.ndarray[Any, Any]) -> None:
 def _read_info(folder: Path) -> PreparedInfo:
     path = folder / INFO
     if not path.is_file():
-        raise InputNotFoundError(
-            f"{folder} holds no prepared volume (no {INFO}); run `mitosam prepare` again"
-        )
-    TEXT.check(path, path.stat().st_size)
+        raise InputNotFoundError(f"{folder} holds no prepared volume (no {INFO}); {AGAIN}")
+    text = _info_text(path)
     try:
-        return PreparedInfo.model_validate_json(path.read_bytes())
+        found = json.loads(text)
+        return PreparedInfo.model_validate(unsealed_object(path, found))
+    except DamagedFileError as error:
+        raise damaged(path, error.what, way_out=AGAIN) from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"{path} is damaged at {'.'.join(map(str, first['loc'])) or 'its start'} "
-            f"({first['msg']}); run `mitosam prepare` again"
-        ) from error
+        where = f"at {'.'.join(map(str, first['loc']))}"
+        raise damaged(path, f"{where}: {first['msg']}", way_out=AGAIN) from error
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise damaged(path, f"at its start: {error}", way_out=AGAIN) from error
 
 
-def _map(path: Path, shape_zyx: tuple[int, int, int]) -> np.ndarray[Any, Any]:
-    array = map_array(path, "run `mitosam prepare` again")
+def _info_text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"at its start: {error}", way_out=AGAIN) from error
+
+
+def _map(path: Path, shape_zyx: tuple[int, int, int], expected: str | None) -> np.ndarray[Any, Any]:
+    array = map_array(path, AGAIN)
     if array.shape != shape_zyx:
-        raise InputError(
-            f"{path} has shape {array.shape}, but {INFO} says {shape_zyx}; "
-            "run `mitosam prepare` again"
-        )
+        raise InputError(f"{path} has shape {array.shape}, but {INFO} says {shape_zyx}; {AGAIN}")
+    if expected is not None and checksum_of_file(path) != expected:
+        raise damaged(path, "its checksum does not fit", way_out=AGAIN)
     return array

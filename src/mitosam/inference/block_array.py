@@ -135,6 +135,35 @@ class BlockArray:
             )
 
 
+def find_damaged_blocks(folder: Path) -> tuple[int, list[str]]:
+    """How many blocks are marked as done in an array's folder, and the marks that do not fit.
+
+    Nothing is changed.
+
+    Raises
+    ------
+    DamagedFileError
+        The array itself cannot be opened.
+    """
+    import zarr
+
+    try:
+        array: Any = zarr.open_array(store=folder / _ARRAY, mode="r")
+        grid = BlockGrid(array.shape[1:], tuple(array.attrs["block_zyx"]))
+    except (*READ_ERRORS, TypeError) as error:
+        raise DamagedFileError(f"{folder} is no array of blocks ({error}); run again") from error
+    marks = [path for path in (folder / _DONE).glob("*") if path.name.isdigit()]
+    return len(marks), [path.name for path in sorted(marks) if not _fits(array, grid, path)]
+
+
+def _fits(array: Any, grid: BlockGrid, mark: Path) -> bool:  # noqa: ANN401 (zarr is imported late)
+    try:
+        block = np.asarray(array[:, *grid.box(int(mark.name)).slices])
+        return _digest(block) == read_sealed(mark)
+    except (*READ_ERRORS, DamagedFileError):
+        return False
+
+
 def _chunk_px(block_px: int, length: int) -> int:
     """The side of a chunk: it divides the block's, unless there is one block alone."""
     return CHUNK_PX if block_px == length or block_px % CHUNK_PX == 0 else STEP_PX

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mitosam.geometry import Window
 from mitosam.inference.section_embedding import STRIDE_PX as EMBEDDING_STRIDE_PX
-from mitosam.models.head import CONTEXT_PX, STRIDE_PX, HeadShape, as_stack, mixed_precision
-from mitosam.models.promptable import Precision
+from mitosam.models.head import CONTEXT_PX, STRIDE_PX, HeadShape, as_stack
+from mitosam.models.promptable import Precision, autocast
 
 WINDOW_PX = 1024
 # The axes that are turned round; the second is half a turn.
@@ -98,7 +98,7 @@ class PixelModel:
         """
         total = torch.zeros(())
         for axes in FLIPS[: self.num_flips]:
-            with mixed_precision(stack.device, self.precision):
+            with autocast(stack.device, self.precision):
                 features = None if embedding is None else embedding.flip(axes)
                 logits: Tensor = self.network(as_stack(stack.flip(axes)), features)
             total = total.to(stack.device) + logits.float().sigmoid().flip(axes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mitosam.errors import InputError
+from mitosam.checksums import damaged
 
 ARRAY_ERRORS: tuple[type[Exception], ...] = (
     OSError, ValueError, EOFError, ArithmeticError, TypeError, LookupError, MemoryError,
@@ -22,15 +22,13 @@ def map_array(path: Path, way_out: str = "make it anew") -> np.ndarray[Any, Any]
 
     Raises
     ------
-    InputError
+    DamagedFileError
         The file is damaged, is not there, or holds something else; `way_out` says what to do.
     """
     try:
         array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ARRAY_ERRORS as error:
-        raise InputError(
-            f"{path} is damaged ({str(error)[:200] or type(error).__name__}); {way_out}"
-        ) from error
+        raise damaged(path, str(error)[:200] or type(error).__name__, way_out=way_out) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        raise InputError(f"{path} is damaged (it holds no array of numbers); {way_out}")
+        raise damaged(path, "it holds no array of numbers", way_out=way_out)
     return array

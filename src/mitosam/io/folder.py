@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mitosam.errors import InputError
+from mitosam.geometry import Box
 from mitosam.io import raster, tiff
 from mitosam.io.grey import log_colour
 from mitosam.io.volume import Volume
@@ -50,6 +51,8 @@ def open_folder(folder: Path) -> Volume:
         dtype=dtype,
         section_names=tuple(path.name for path in paths),
         read_section=lambda z: _read(paths[z]),
+        read_box=lambda box: _read_box(paths, box),
+        chunk_zyx=(1, *shape_yx),
         voxel_size_nm=tiff.open_tiff(paths[0]).voxel_size_nm if _is_tiff(paths[0]) else None,
         named=True,
     )
@@ -109,3 +112,15 @@ def _check_alike(
 
 def _read(path: Path) -> Shaped[np.ndarray, "h w"]:
     return tiff.open_tiff(path).section(0) if _is_tiff(path) else raster.read_raster(path)
+
+
+def _read_box(paths: list[Path], box: Box) -> Shaped[np.ndarray, "z y x"]:
+    """The box, of whose sections alone the files are opened."""
+    z, y, x = box.slices
+    window = Box((0, *box.start_zyx[1:]), (1, *box.stop_zyx[1:]))
+    return np.concatenate(
+        [
+            tiff.open_tiff(path).box(window) if _is_tiff(path) else _read(path)[None, y, x]
+            for path in paths[z]
+        ]
+    )

@@ -6,18 +6,19 @@ Specification: https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mitosam.errors import InputError
-from mitosam.io.limits import read_json
+from mitosam.errors import InputError, MitosamError
 from mitosam.io.tiff_voxels import NM_PER_UNIT, Sizes
+from mitosam.io.zarr_folder import Folder, local_folder
 from mitosam.io.zarr_limits import compressor_of
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,11 @@ SAFE_CODECS = {
 """Codecs of plain numbers; none of them runs code that stands in a file, as pickle does."""
 
 
-def is_zarr(folder: Path) -> bool:
+def is_zarr(folder: Path | Folder) -> bool:
     """Whether a folder is a zarr group or array."""
-    return any((folder / name).is_file() for name in NODE_FILES)
+    if isinstance(folder, Path):
+        return any((folder / name).is_file() for name in NODE_FILES)
+    return any(folder.read(name) is not None for name in NODE_FILES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,7 @@ class Node:
     `ome` holds its OME metadata, if any, and `compressor` is what packed an array's chunks.
     """
 
-    folder: Path
+    folder: Folder
     zarr_format: Literal[2, 3]
     is_array: bool
     ome: dict[str, Any]
@@ -51,23 +54,27 @@ class Node:
     compressor: str | None
 
 
-def read_node(folder: Path) -> Node:
+def read_node(place: Path | Folder) -> Node:
     """The metadata of a zarr folder; an array's codecs have been found harmless.
 
     Raises
     ------
     InputError
         A metadata file is damaged, or the array holds Python objects.
+    RemoteError
+        The folder's store cannot be reached.
     """
-    version: Literal[2, 3] = 3 if (folder / "zarr.json").is_file() else 2
-    if version == 3:
-        metadata = _read_json(folder / "zarr.json")
-        is_array, attributes = metadata.get("node_type") == "array", metadata.get("attributes")
+    folder = local_folder(place) if isinstance(place, Path) else place
+    node = _read_json(folder, "zarr.json")
+    version: Literal[2, 3] = 2 if node is None else 3
+    if node is not None:
+        metadata, is_array = node, node.get("node_type") == "array"
+        attributes = metadata.get("attributes")
     else:
-        is_array = (folder / ".zarray").is_file()
-        metadata = _read_json(folder / (".zarray" if is_array else ".zgroup"))
-        has_attributes = (folder / ".zattrs").is_file()
-        attributes = _read_json(folder / ".zattrs") if has_attributes else {}
+        array = _read_json(folder, ".zarray")
+        is_array = array is not None
+        metadata = array or _read_json(folder, ".zgroup") or {}
+        attributes = _read_json(folder, ".zattrs")
     attributes = attributes if isinstance(attributes, dict) else {}
     ome = attributes.get("ome", attributes)
     return Node(
@@ -80,14 +87,25 @@ def read_node(folder: Path) -> Node:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    content = read_json(path, way_out="copy it again from its source")
+def _read_json(folder: Folder, name: str) -> dict[str, Any] | None:
+    """What a metadata file says, or None where there is none."""
+    try:
+        text = folder.read(name)
+        content = {} if text is None else json.loads(text.decode("utf-8"))
+    except MitosamError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{folder.at(name)} is damaged ({str(error)[:200]}); copy it again from its source"
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged (no JSON object); copy it again from its source")
-    return content
+        raise InputError(
+            f"{folder.at(name)} is damaged (no JSON object); copy it again from its source"
+        )
+    return None if text is None else content
 
 
-def _check_harmless(folder: Path, metadata: dict[str, Any]) -> str | None:
+def _check_harmless(folder: Folder, metadata: dict[str, Any]) -> str | None:
     """The array's compressor, provided it holds no Python objects, which zarr would unpickle.
 
     Raises
@@ -211,7 +229,16 @@ def read_multiscale(node: Node) -> Multiscale | None:
         ) from error
     if isinstance(multiscales, list) and len(multiscales) > 1:
         logger.warning("%s holds %d images; took the first", node.folder, len(multiscales))
-    path = PurePosixPath(first.datasets[0].path)
-    if path.is_absolute() or ".." in path.parts or set(str(path)) & set("\\:"):
-        raise InputError(f"{node.folder} says its pixels lie in {path}, which is outside of it")
+    for dataset in first.datasets:
+        if _leads_out(dataset.path):
+            raise InputError(
+                f"{node.folder} says its pixels lie in {dataset.path}, which is outside of it"
+            )
     return first
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path within a group is absolute, a URL, or goes up, in any system's spelling."""
+    parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
+    rooted = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor != ""
+    return rooted or ".." in parts or bool(set(path) & set("\\:\0"))

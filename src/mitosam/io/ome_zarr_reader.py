@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import lzma
 import threading
@@ -14,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
-from mitosam.errors import InputError
+from mitosam.errors import InputError, MitosamError
 from mitosam.geometry import Box
+from mitosam.io.axes import axis_order
 from mitosam.io.limits import PAGES, SECTION
 from mitosam.io.ome_zarr_metadata import Node, is_zarr, read_multiscale, read_node
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+from mitosam.io.zarr_folder import Folder, local_folder
 from mitosam.io.zarr_limits import open_guarded
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ ZARR_ERRORS: tuple[type[Exception], ...] = (
 """What zarr and its codecs raise on folders that are incomplete or damaged."""
 
 
-def open_ome_zarr(folder: Path) -> Volume:
+def open_ome_zarr(place: Path | Folder) -> Volume:
     """The image, label volume or plain array in a zarr folder, as a volume.
 
     Of a multiscale image, the finest level is read. Its axes may be t, c, z, y and x, in any order,
@@ -50,24 +51,27 @@ def open_ome_zarr(folder: Path) -> Volume:
     ------
     InputError
         The folder holds no single image, or is damaged.
+    RemoteError
+        The folder's store cannot be reached, refuses, or was lost on the way.
     """
+    folder = local_folder(place) if isinstance(place, Path) else place
     node = read_node(folder)
     if node.is_array:
         return _volume(node, node, node.axis_names, (None, None, None))
     image = read_multiscale(node)
     if image is None:
         raise InputError(_what_to_name(folder))
-    level = folder / image.datasets[0].path
+    level = folder.at(image.datasets[0].path)
     if not is_zarr(level):
         raise InputError(f"{level} is missing or no zarr array; copy {folder} again")
     return _volume(node, read_node(level), image.axis_names, image.sizes_nm(str(folder)))
 
 
-def _what_to_name(folder: Path) -> str:
-    inside = sorted(child.name for child in folder.iterdir() if child.is_dir() and is_zarr(child))
+def _what_to_name(folder: Folder) -> str:
+    inside = [name for name in folder.children() if is_zarr(folder.at(name))]
     if not inside:
         return f"{folder} is a zarr group without an image; copy it again from its source"
-    choices = ", ".join(str(folder / name) for name in inside[:4])
+    choices = ", ".join(str(folder.at(name)) for name in inside[:4])
     return f"{folder} is a group and no image itself; name one of {choices}"
 
 
@@ -75,7 +79,7 @@ def _volume(node: Node, level: Node, axis_names: tuple[str, ...] | None, sizes: 
     reader = _SlabReader(level, axis_names)
     num_sections = reader.shape_zyx[0]
     PAGES.check(node.folder, num_sections)
-    name = node.folder.resolve().name
+    name = node.folder.name
     single = num_sections == 1
     return Volume(
         name=name.removesuffix(".zarr").removesuffix(".ome"),
@@ -98,26 +102,18 @@ class _SlabReader:
 
     def __init__(self, level: Node, axis_names: tuple[str, ...] | None) -> None:
         self.folder = level.folder
-        self._is_blosc = level.compressor == "blosc"
         self._array = _open_array(level)
-        names = _spatial_names(level.folder, self._array.shape, axis_names)
-        self._dimensions = tuple(names.index(axis) if axis in names else None for axis in "zyx")
-        depth, height, width = (self._along(self._array.shape, d) for d in self._dimensions)
-        self.shape_zyx = (depth, height, width)
-        if 0 in (*self._array.shape, *self._array.chunks):
-            raise InputError(f"{level.folder} is empty, its shape is {self._array.shape}")
+        self._axes = axis_order(str(level.folder), self._array.shape, axis_names)
+        self.shape_zyx = self._axes.lengths(self._array.shape)
+        if 0 in self._array.chunks:
+            raise InputError(f"{level.folder} is damaged, its chunks are {self._array.chunks}")
         self.dtype = check_dtype(str(level.folder), self._array.dtype)
-        depth, rows, columns = (self._along(self._array.chunks, d) for d in self._dimensions)
-        self.chunk_zyx = (depth, rows, columns)
-        self._depth, self._rows = depth, rows
+        self.chunk_zyx = self._axes.lengths(self._array.chunks)
+        self._depth, self._rows, _ = self.chunk_zyx
         self._lock = threading.Lock()
         self._slab = -1
         self._strips: dict[int, Shaped[np.ndarray, "z y x"]] = {}
         self._num_kept = self._num_kept_strips()
-
-    @staticmethod
-    def _along(lengths: tuple[int, ...], dimension: int | None) -> int:
-        return 1 if dimension is None else int(lengths[dimension])
 
     def _num_kept_strips(self) -> int:
         depth, width = min(self._depth, self.shape_zyx[0]), self.shape_zyx[2]
@@ -154,6 +150,8 @@ class _SlabReader:
     def _damage_near(self, z: int) -> Iterator[None]:
         try:
             yield
+        except MitosamError:
+            raise
         except ZARR_ERRORS as error:
             raise InputError(
                 f"{self.folder} is damaged near section {z + 1} "
@@ -176,67 +174,16 @@ class _SlabReader:
         return Box((start, y, 0), (min(stop, depth), min(y + self._rows, height), width))
 
     def _decoded(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
-        wanted = dict(zip(self._dimensions, box.slices, strict=True))
-        selection = tuple(wanted.get(d, 0) for d in range(self._array.ndim))
-        if self._is_blosc:
-            _check_blosc_chunks(self.folder, self._array, selection)
-        pixels = np.asarray(self._array[selection])
-        spatial = [d for d in self._dimensions if d is not None]
-        pixels = pixels.transpose([sorted(spatial).index(d) for d in spatial])
-        return pixels if pixels.ndim == 3 else pixels[None]
-
-
-def _check_blosc_chunks(
-    folder: Path, array: zarr.Array[Any], selection: tuple[slice | int, ...]
-) -> None:
-    """Raise if a chunk is shorter than its header says: blosc would read what lies behind it."""
-    ranges = [
-        range(n)[s] if isinstance(s, slice) else range(1)
-        for s, n in zip(selection, array.shape, strict=True)
-    ]
-    numbers = [
-        range(r.start // c, -(-r.stop // c)) for r, c in zip(ranges, array.chunks, strict=True)
-    ]
-    for position in itertools.product(*numbers):
-        path = folder / array.metadata.encode_chunk_key(position)
-        if not path.is_file():
-            continue  # a chunk of fill values
-        with path.open("rb") as file:
-            header = file.read(16)
-        if len(header) < 16 or int.from_bytes(header[12:], "little") > path.stat().st_size:
-            raise EOFError(f"{path.name} is cut short")
+        return self._axes.as_zyx(np.asarray(self._array[self._axes.selection(box)]))
 
 
 def _open_array(level: Node) -> zarr.Array[Any]:
     try:
         return open_guarded(level.folder, level.compressor, zarr_format=level.zarr_format)
+    except MitosamError:
+        raise
     except ZARR_ERRORS as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{level.folder} is no readable zarr array ({str(error) or type(error).__name__}); "
             "copy it again from its source"
         ) from error
-
-
-def _spatial_names(
-    folder: Path, shape: tuple[int, ...], names: tuple[str, ...] | None
-) -> tuple[str, ...]:
-    """The axes' names; an array that does not say them is taken as y, x or z, y, x."""
-    if names is None and len(shape) in (2, 3):
-        return ("z", "y", "x")[-len(shape) :]
-    if names is None or len(names) != len(shape) or len(set(names)) != len(names):
-        raise InputError(
-            f"{folder} has the shape {shape} and the axes {''.join(names or ())}; "
-            "save it as z, y, x or as OME-Zarr"
-        )
-    if not {"y", "x"} <= set(names):
-        raise InputError(f"{folder} has the axes {', '.join(names)}; images need y and x")
-    for name, length in zip(names, shape, strict=True):
-        if name not in "zyx" and length > 1:
-            plural = {"c": "channels", "t": "timepoints"}.get(name, f"planes along {name}")
-            raise InputError(
-                f"{folder} has {length} {plural} (axes {''.join(names)}); "
-                "save the EM channel, or one timepoint, alone"
-            )
-    return names

@@ -14,6 +14,7 @@ import numpy as np
 
 from mitosam.errors import InputError, MitosamError
 from mitosam.io.limits import TABLE
+from mitosam.io.place import Url
 from mitosam.storage import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def plain(obj: object) -> Any:  # noqa: ANN401
         return float(obj) if math.isfinite(obj) else None
     if isinstance(obj, np.generic | np.ndarray):
         return plain(obj.tolist())
+    if isinstance(obj, Path | Url):
+        return str(obj)  # a URL without what opens its store
     if is_dataclass(obj) and not isinstance(obj, type):
         return {field.name: plain(getattr(obj, field.name)) for field in fields(obj)}
     if isinstance(obj, Mapping):
@@ -115,8 +118,6 @@ def plain(obj: object) -> Any:  # noqa: ANN401
         return [
             plain(value) for value in (sorted(obj) if isinstance(obj, set | frozenset) else obj)
         ]
-    if isinstance(obj, Path):
-        return str(obj)
     raise TypeError(f"{type(obj).__name__} has no form in JSON")
 
 

@@ -16,15 +16,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mitosam.errors import InputError
-from mitosam.io.limits import CHUNK, TEXT
+from mitosam.io.limits import CHUNK
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import zarr
-    from zarr.abc.store import ByteRequest, Store
     from zarr.core.array_spec import ArraySpec
-    from zarr.core.buffer import Buffer, BufferPrototype
+    from zarr.core.buffer import Buffer
+
+    from mitosam.io.zarr_folder import Folder
 
     Array = zarr.Array[Any]
 
@@ -38,7 +37,7 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK = 2**17
 
 
-def compressor_of(folder: Path, codecs: Sequence[str]) -> str | None:
+def compressor_of(folder: Folder, codecs: Sequence[str]) -> str | None:
     """The one compressor among an array's codecs, those within its shards included.
 
     Raises
@@ -57,7 +56,12 @@ def compressor_of(folder: Path, codecs: Sequence[str]) -> str | None:
 
 
 def check_unpacked(key: str, compressor: str | None, packed: bytes, most: int) -> None:
-    """Raise EOFError if a chunk unpacks to more than `most` bytes by far."""
+    """Raise EOFError if a chunk unpacks to more than `most` bytes by far, or is cut short.
+
+    Of one that is shorter than its header says, blosc would read what lies behind it.
+    """
+    if compressor == "blosc" and not 16 <= int.from_bytes(packed[12:16], "little") <= len(packed):
+        raise EOFError(f"{key} is cut short")
     size = _SIZES.get(compressor or "")
     allowed = most + max(_SPARE_BYTES, most // 4)
     if size is not None and size(packed, allowed) > allowed:
@@ -133,7 +137,7 @@ _SIZES: dict[str, Callable[[bytes, int], int]] = {
 }
 
 
-def open_guarded(folder: Path, compressor: str | None, *, zarr_format: Literal[2, 3]) -> Array:
+def open_guarded(folder: Folder, compressor: str | None, *, zarr_format: Literal[2, 3]) -> Array:
     """The array in a folder, whose chunks are looked at before zarr unpacks them.
 
     Raises
@@ -142,10 +146,16 @@ def open_guarded(folder: Path, compressor: str | None, *, zarr_format: Literal[2
         One chunk is larger than a chunk may be.
     """
     import zarr
-    from zarr.storage import LocalStore
+
+    from mitosam.io.zarr_store import FolderStore
 
     opened: list[Array] = []
-    store = _guarded(LocalStore(folder, read_only=True), compressor, opened)
+
+    def check(key: str, content: bytes) -> None:
+        if opened and opened[0].shards is None:  # a shard is many chunks
+            check_unpacked(key, compressor, content, _chunk_bytes(opened[0]))
+
+    store = FolderStore(folder, check)
     with zarr.config.set({f"codecs.{name}": _register(name) for name in IN_SHARDS}):
         array = zarr.open_array(store=store, mode="r", zarr_format=zarr_format)
     CHUNK.check(folder, _chunk_bytes(array))
@@ -160,24 +170,6 @@ def open_guarded(folder: Path, compressor: str | None, *, zarr_format: Literal[2
 
 def _chunk_bytes(array: Array) -> int:
     return math.prod(array.chunks) * array.dtype.itemsize
-
-
-def _guarded(store: Store, compressor: str | None, opened: list[Array]) -> Store:
-    """A store that looks at what it gives, once the array is there that says how large that is."""
-    from zarr.storage import WrapperStore
-
-    class Guarded(WrapperStore[Any]):
-        async def get(
-            self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-        ) -> Buffer | None:
-            found: Buffer | None = await self._store.get(key, prototype, byte_range)
-            if found is not None and not opened:
-                TEXT.check(key, len(found))
-            elif found is not None and opened[0].shards is None:  # a shard is many chunks
-                check_unpacked(key, compressor, found.to_bytes(), _chunk_bytes(opened[0]))
-            return found
-
-    return cast("Store", Guarded(store))
 
 
 @cache

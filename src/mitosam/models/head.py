@@ -13,8 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mitosam.models.promptable import Precision
-
 STRIDE_PX = 16
 """Sides of what the network sees are multiples of this."""
 CONTEXT_PX = 128
@@ -132,8 +130,3 @@ def _channels_last(tensor: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]
 def as_stack(sections: Shaped[Tensor, "B K height width"]) -> Float[Tensor, "B K height width"]:
     """Grey values as the network takes them."""
     return _channels_last(sections.float())
-
-
-def mixed_precision(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which a head computes."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

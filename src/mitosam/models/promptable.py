@@ -21,7 +21,7 @@ from mitosam.geometry import ModelFrame
 from mitosam.models.pixels import PIXEL_MEAN, PIXEL_STD, Channels, prepare_tile
 from mitosam.prompts import Prompts
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Outputs = Literal["single", "multi", "all"]
 """One mask, SAM's three candidates, or the one and after it the three; all cost the same."""
 POSITION_TWICE = (
@@ -63,6 +63,20 @@ class ModelPrompts:
             points=moved(prompts.points_xy),
             labels=None if labels is None else torch.from_numpy(labels).long()[None],
             masks=None if low_res_mask is None else torch.from_numpy(low_res_mask)[None],
+        )
+
+    def part(self, chosen: slice) -> ModelPrompts:
+        """Some of each image's prompts; a mask that goes with all of them stays."""
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[:, chosen]
+
+        is_shared = self.masks is not None and self.masks.shape[1] == 1
+        return ModelPrompts(
+            boxes=cut(self.boxes),
+            points=cut(self.points),
+            labels=cut(self.labels),
+            masks=self.masks if is_shared else cut(self.masks),
         )
 
 
@@ -251,9 +265,13 @@ class Promptable(nn.Module, ABC):
 
     def autocast(self) -> torch.autocast:
         """The context in which the model computes in its precision."""
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        )
+        return autocast(self.device, self.precision)
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a network on this device computes in this precision."""
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=half, enabled=precision != "fp32")
 
 
 _CHOSEN: dict[Outputs, slice] = {"single": slice(0, 1), "multi": slice(1, 4), "all": slice(0, 4)}

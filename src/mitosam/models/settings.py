@@ -19,7 +19,9 @@ class ModelSettings(BaseModel):
     was trained at (1024). Half of it encodes in a quarter of the time and memory, with outlines
     half as fine. A multiple of the model's stride (16); a tuned model keeps the one of its
     training."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the arithmetic; "auto" takes bf16 where the machine computes in it."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the arithmetic, also in training; "auto" takes bf16 where the machine
+    computes in it. "fp16" is for GPUs that know no bf16; training then scales its loss."""
     device: str = "auto"
-    """"cpu", "cuda", "cuda:1" ...; "auto" takes a GPU if there is one."""
+    """"cpu", "cuda", "cuda:1" ...; "auto" takes a GPU if there is one, and with several processes
+    each takes its own."""

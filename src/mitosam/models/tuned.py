@@ -16,6 +16,7 @@ from mitosam.models.lora import ADAPTER_SUFFIXES, apply_lora
 from mitosam.models.part_settings import LoraSettings
 from mitosam.models.promptable import Promptable, hash_weights
 from mitosam.models.weight_files import read_metadata, read_weights
+from mitosam.sealed_tensors import seal_tensors
 from mitosam.storage import atomic_path
 
 # The key of the safetensors metadata under which a TunedInfo stands as JSON.
@@ -118,7 +119,7 @@ def _write(path: Path, weights: dict[str, Tensor], info: TunedInfo) -> None:
     trained = {n: t.float() if t.is_floating_point() else t for n, t in plain.items()}
     with atomic_path(path) as temporary:
         # Not save_file: on a full disk its error is no OSError.
-        temporary.write_bytes(save(trained, {TUNED_KEY: info.model_dump_json()}))
+        temporary.write_bytes(seal_tensors(save(trained, {TUNED_KEY: info.model_dump_json()})))
 
 
 def read_tuned_info(path: Path) -> TunedInfo:

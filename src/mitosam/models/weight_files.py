@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mitosam.errors import ModelError, ModelNotFoundError
+from mitosam.errors import DamagedFileError, ModelError, ModelNotFoundError
 from mitosam.io import limits
 from mitosam.models.weight_limits import (
     WEIGHT_ERRORS,
@@ -21,6 +21,7 @@ from mitosam.models.weight_limits import (
     check_safetensors,
     check_tensors,
 )
+from mitosam.sealed_tensors import check_tensor_file
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,12 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise ModelNotFoundError(f"{path} does not exist")
     try:
         check_safetensors(path)
+        check_tensor_file(path)
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except ModelError:
+        raise
+    except SAFETENSORS_ERRORS as error:
         raise _damaged(path, error) from error
 
 
@@ -105,6 +109,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         check_safetensors(path)
+        check_tensor_file(path)
         return load_file(path)
     except ModelError:
         raise
@@ -113,6 +118,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
+    if isinstance(error, DamagedFileError):
+        return ModelError(
+            f"{path} is damaged ({error.what}); restore it from a copy, or remove it "
+            "and make it again"
+        )
     return ModelError(f"{path} is damaged or no safetensors file ({error}); copy or make it again")
 
 

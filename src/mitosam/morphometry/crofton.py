@@ -29,13 +29,32 @@ def boundary_sizes(
     378
     """
     padded = np.pad(labels, 1)
+    counts = [_crossings(padded, step, num_labels)[1:] for step in half_steps(labels.ndim)]
+    return sizes_of_crossings(np.stack(counts, axis=1), spacing)
+
+
+def sizes_of_crossings(
+    crossings: Int[np.ndarray, "labels steps"], spacing: Spacing
+) -> Float[np.ndarray, " labels"]:
+    """The surface area or perimeter of labels that lines along `half_steps` cross so often."""
+    spacing = tuple(float(size) for size in spacing)
     voxel = math.prod(spacing)
-    sizes = np.zeros(num_labels + 1)
-    for step, weight in _directions(tuple(float(size) for size in spacing)):
+    sizes = np.zeros(len(crossings))
+    for column, (step, weight) in enumerate(_directions(spacing)):
         length = math.hypot(*(n * size for n, size in zip(step, spacing, strict=True)))
-        sizes += weight * voxel / length * _crossings(padded, step, num_labels)
+        sizes += weight * voxel / length * crossings[:, column]
     # A line crosses a convex body's boundary twice.
-    return (2.0 if labels.ndim == 3 else math.pi / 2) * sizes[1:]
+    return (2.0 if len(spacing) == 3 else math.pi / 2) * sizes
+
+
+def half_steps(num_axes: int) -> list[tuple[int, ...]]:
+    """One of each pair of opposite steps to the 26 (or 8) neighbours; those in plane come first.
+
+    >>> half_steps(2)
+    [(0, 1), (1, -1), (1, 0), (1, 1)]
+    """
+    steps = itertools.product((-1, 0, 1), repeat=num_axes)
+    return [step for step in steps if step > (0,) * num_axes]
 
 
 def _crossings(

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
+from jaxtyping import Float
 
-from mitosam.io.volume import Volume
-from mitosam.morphometry.census import Census, Extent
-from mitosam.morphometry.crofton import boundary_sizes
-from mitosam.morphometry.crops import Crop, crop_instances
-from mitosam.morphometry.lengths import largest_distance
-from mitosam.morphometry.neighbours import SurfaceStore, nearest_distances, surface_corners
+from mitosam.morphometry.crofton import sizes_of_crossings
 from mitosam.morphometry.sections import NAN, NM_PER_UM
-from mitosam.morphometry.skeleton import measure_skeleton
-from mitosam.progress import SILENT, Progress
+from mitosam.morphometry.sums import Extents, InstanceSums
 
 VoxelSize = tuple[float, float, float]
 
@@ -61,86 +56,80 @@ class InstanceRow:
     nearest_neighbour_nm: float = NAN
 
 
-def measure_instances(
-    labels: Volume,
-    census: Census,
-    voxel_size_nm: VoxelSize | None,
-    *,
-    probability: Volume | None = None,
-    scratch: Path | None = None,
-    progress: Progress = SILENT,
-) -> tuple[InstanceRow, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The sums of all instances over the whole volume, a row each in both, by id."""
+
+    shape_zyx: tuple[int, int, int]
+    extents: Extents
+    sums: InstanceSums
+    full_scale: float
+    """What stands for the probability 1 in its sums."""
+
+    def __post_init__(self) -> None:
+        assert np.array_equal(self.extents.instance, self.sums.instance)
+
+    @property
+    def centroids_px(self) -> Float[np.ndarray, "instances 3"]:
+        """The mean places of the voxels' middles, counted from the volume's corner."""
+        num = self.extents.num_voxels[:, None]
+        centroids: Float[np.ndarray, "instances 3"] = self.extents.sum_zyx / num + 0.5
+        return centroids
+
+
+Columns = dict[str, np.ndarray]
+
+
+def instance_rows(
+    totals: Totals, voxel_size_nm: VoxelSize | None, shapes: Mapping[str, np.ndarray]
+) -> Iterator[InstanceRow]:
     """The rows of all instances, by id.
 
-    `census` has counted all rows of `measure_sections`. Surfaces wait in a temporary file in
-    `scratch`, by default where the system keeps such files.
-
-    Raises
-    ------
-    InputError
-        The probabilities differ in shape from the labels, or do not lie in [0, 1].
+    `shapes` are the columns that no sum tells, in the instances' order: those of `InstanceRow`
+    from `length_nm` on, or none of them.
     """
-    in_nm = voxel_size_nm if len(labels) > 1 else None
-    rows = []
-    with SurfaceStore(scratch) as surfaces:
-        for crop in crop_instances(labels, census.extents, probability, progress=progress):
-            extent = census.extents[crop.instance]
-            row = _counted(crop, extent, labels.shape_zyx, voxel_size_nm)
-            if in_nm:
-                surfaces.add(surface_corners(crop.mask) + np.array(extent.start_zyx, np.int32))
-                row = _with_shape(row, crop, in_nm)
-            rows.append(row)
-        if in_nm:
-            distances = nearest_distances(surfaces, in_nm).tolist()
-            rows = [
-                replace(row, nearest_neighbour_nm=distance)
-                for row, distance in zip(rows, distances, strict=True)
-            ]
-    return tuple(sorted(rows, key=lambda row: row.instance))
+    columns = _counted(totals, voxel_size_nm)
+    if voxel_size_nm and totals.shape_zyx[0] > 1:
+        columns |= _sizes(totals, voxel_size_nm)
+    columns |= shapes
+    names = tuple(field.name for field in fields(InstanceRow) if field.name in columns)
+    for values in zip(*(columns[name].tolist() for name in names), strict=True):
+        yield InstanceRow(**dict(zip(names, values, strict=True)))
 
 
-def _counted(
-    crop: Crop, extent: Extent, shape_zyx: tuple[int, int, int], voxel_size_nm: VoxelSize | None
-) -> InstanceRow:
+def _counted(totals: Totals, voxel_size_nm: VoxelSize | None) -> Columns:
     """What needs neither shape nor neighbours."""
-    centroid_px = extent.centroid_zyx_px
-    size = voxel_size_nm or (NAN, NAN, NAN)
-    centroid_nm = [at * step for at, step in zip(centroid_px, size, strict=True)]
-    in_volume = shape_zyx[0] > 1
-    return InstanceRow(
-        instance=crop.instance,
-        num_voxels=extent.num_voxels,
-        num_sections=extent.num_sections,
-        **dict(zip(("z0", "y0", "x0"), extent.start_zyx, strict=True)),
-        **dict(zip(("z1", "y1", "x1"), extent.stop_zyx, strict=True)),
-        touches_border=extent.touches_border(shape_zyx),
-        largest_area_px=extent.largest_area_px,
-        centroid_z_px=centroid_px[0],
-        centroid_y_px=centroid_px[1],
-        centroid_x_px=centroid_px[2],
-        confidence=crop.confidence,
-        centroid_z_nm=centroid_nm[0] if in_volume else NAN,
-        centroid_y_nm=centroid_nm[1],
-        centroid_x_nm=centroid_nm[2],
-        largest_area_um2=extent.largest_area_px * size[1] * size[2] / NM_PER_UM**2,
-    )
+    extents, size = totals.extents, voxel_size_nm or (NAN, NAN, NAN)
+    px = totals.centroids_px
+    in_volume = totals.shape_zyx[0] > 1
+    return {
+        **{name: getattr(extents, name) for name in ("instance", "num_voxels", "num_sections")},
+        **dict(zip(("z0", "y0", "x0"), extents.start_zyx.T, strict=True)),
+        **dict(zip(("z1", "y1", "x1"), extents.stop_zyx.T, strict=True)),
+        "touches_border": extents.touches_border(totals.shape_zyx),
+        "largest_area_px": extents.largest_area,
+        **{f"centroid_{axis}_px": px[:, i] for i, axis in enumerate("zyx")},
+        "confidence": totals.sums.probability / totals.full_scale / extents.num_voxels,
+        "centroid_z_nm": px[:, 0] * (size[0] if in_volume else NAN),
+        "centroid_y_nm": px[:, 1] * size[1],
+        "centroid_x_nm": px[:, 2] * size[2],
+        "largest_area_um2": extents.largest_area * size[1] * size[2] / NM_PER_UM**2,
+    }
 
 
-def _with_shape(row: InstanceRow, crop: Crop, voxel_size_nm: VoxelSize) -> InstanceRow:
-    volume_nm3 = row.num_voxels * math.prod(voxel_size_nm)
-    skeleton = measure_skeleton(crop.mask, voxel_size_nm)
-    area_nm2 = NAN
-    if row.num_voxels >= MIN_VOXELS_FOR_SURFACE:
-        area_nm2 = float(boundary_sizes(crop.mask.view(np.uint8), voxel_size_nm, 1)[0])
-    return replace(
-        row,
-        volume_um3=volume_nm3 / NM_PER_UM**3,
-        surface_area_um2=area_nm2 / NM_PER_UM**2,
-        sphericity=sphericity(volume_nm3, area_nm2),
-        length_nm=max(skeleton.span_nm, largest_distance(crop.mask, voxel_size_nm)),
-        skeleton_length_nm=skeleton.length_nm,
-        num_branch_points=skeleton.num_branch_points,
-    )
+def _sizes(totals: Totals, voxel_size_nm: VoxelSize) -> Columns:
+    extents = totals.extents
+    crossings = np.concatenate([extents.crossings, totals.sums.crossings], axis=1)
+    volume_nm3 = extents.num_voxels * math.prod(voxel_size_nm)
+    area_nm2 = sizes_of_crossings(crossings, voxel_size_nm)
+    area_nm2[extents.num_voxels < MIN_VOXELS_FOR_SURFACE] = NAN
+    return {
+        "volume_um3": volume_nm3 / NM_PER_UM**3,
+        "surface_area_um2": area_nm2 / NM_PER_UM**2,
+        "sphericity": np.array(
+            [sphericity(*pair) for pair in zip(volume_nm3.tolist(), area_nm2.tolist(), strict=True)]
+        ),
+    }
 
 
 def sphericity(volume: float, surface_area: float) -> float:

@@ -18,10 +18,16 @@ def largest_distance(
     >>> largest_distance(np.ones((1, 1, 5), bool), (8.0, 8.0, 8.0))
     40.0
     """
+    return farthest_apart(_row_ends(mask), voxel_size_nm)
+
+
+def farthest_apart(
+    ends: Int[np.ndarray, "n 3"], voxel_size_nm: tuple[float, float, float]
+) -> float:
+    """The same of the voxels whose first and last ones of each row are `ends`."""
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 
-    ends = _row_ends(mask)
     if not len(ends):
         return 0.0
     steps = np.concatenate([np.eye(3), -np.eye(3)]) / 2

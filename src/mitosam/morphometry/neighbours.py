@@ -70,37 +70,84 @@ def nearest_distances(
     voxels' boxes, and is 0 where bodies touch. Bounding boxes bound distances from below, so that
     few pairs are compared; two surfaces are in memory at a time.
     """
-    size = np.array(voxel_size_nm)
-    starts = np.array(surfaces.starts).reshape(-1, 3) * size
-    stops = np.array(surfaces.stops).reshape(-1, 3) * size
     nearest = np.full(len(surfaces), np.inf)
-    for index in range(len(surfaces)):
-        bounds = _box_distances(starts[index], stops[index], starts, stops)
-        bounds[index] = np.inf
-        _search(surfaces, index, bounds, nearest, size)
+    if len(surfaces) > 1:
+        size = np.array(voxel_size_nm)
+        boxes = _Boxes(np.array(surfaces.starts) * size, np.array(surfaces.stops) * size)
+        for index in range(len(surfaces)):
+            _search_outward(surfaces, index, boxes, nearest, size)
     return np.where(np.isinf(nearest), np.nan, nearest)
+
+
+class _Boxes:
+    """The boxes of all surfaces, found by where they are, as there may be a million."""
+
+    def __init__(
+        self, starts: Float[np.ndarray, "instances 3"], stops: Float[np.ndarray, "instances 3"]
+    ) -> None:
+        from scipy.spatial import cKDTree
+
+        self.starts, self.stops = starts, stops
+        self._centres = (starts + stops) / 2
+        self._radii = np.linalg.norm(stops - starts, axis=1) / 2
+        self._largest = float(self._radii.max())
+        self._tree = cKDTree(self._centres)
+
+    def first_reach(self, index: int) -> float:
+        """How far the next centre is: most surfaces are nearer to each other."""
+        distances, _ = self._tree.query(self._centres[index], k=2)
+        return float(distances[1])
+
+    def within(self, index: int, reach: float) -> Int[np.ndarray, " others"]:
+        """At least all other boxes that are nearer than `reach`."""
+        radius = (reach + self._radii[index] + self._largest) * (1 + 1e-9)
+        found = np.array(self._tree.query_ball_point(self._centres[index], radius), np.int64)
+        found.sort()
+        others: Int[np.ndarray, " others"] = found[found != index]
+        return others
+
+
+def _search_outward(
+    surfaces: SurfaceStore,
+    index: int,
+    boxes: _Boxes,
+    nearest: Float[np.ndarray, " instances"],
+    size: Float[np.ndarray, " 3"],
+) -> None:
+    """Look for the nearest among boxes that are near, then farther off until none can be nearer."""
+    reach = boxes.first_reach(index)
+    while True:
+        others = boxes.within(index, reach)
+        bounds = _box_distances(
+            boxes.starts[index], boxes.stops[index], boxes.starts[others], boxes.stops[others]
+        )
+        _search(surfaces, index, others, bounds, nearest, size)
+        if nearest[index] <= reach or len(others) == len(nearest) - 1:
+            return
+        reach = max(2 * reach, float(size.min()))
 
 
 def _search(
     surfaces: SurfaceStore,
     index: int,
-    bounds: Float[np.ndarray, " instances"],
+    others: Int[np.ndarray, " others"],
+    bounds: Float[np.ndarray, " others"],
     nearest: Float[np.ndarray, " instances"],
     size: Float[np.ndarray, " 3"],
 ) -> None:
     """Lower `nearest` of one instance, and of those it is compared with, to what is found."""
     from scipy.spatial import cKDTree
 
-    order = np.argsort(bounds, kind="stable")
-    if not order.size or np.isinf(bounds[order[0]]) or bounds[order[0]] >= nearest[index]:
+    if not others.size or bounds.min() >= nearest[index]:
         return
+    order = np.argsort(bounds, kind="stable")
     own = surfaces.get(index) * size
     low, high = own.min(0), own.max(0)
     tree = cKDTree(own, compact_nodes=False, balanced_tree=False)
-    for other in order:
-        if bounds[other] >= nearest[index] or np.isinf(bounds[other]):
+    for bound, other in zip(bounds[order].tolist(), others[order].tolist(), strict=True):
+        if bound >= nearest[index]:
             return
-        corners = surfaces.get(int(other)) * size
+        corners = surfaces.get(other) * size
         # A few corners bound the distance from above, and then most corners are out of reach.
         few, _ = tree.query(corners[:: len(corners) // NUM_PROBES + 1])
         reach = min(float(few.min()), float(nearest[index]))

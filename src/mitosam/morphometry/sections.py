@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import ndimage
 
-from mitosam.io.volume import Volume
-from mitosam.morphometry.crofton import boundary_sizes
-from mitosam.morphometry.ids import rank_ids
-from mitosam.progress import SILENT, Progress
+from mitosam.morphometry.crofton import sizes_of_crossings
+from mitosam.morphometry.sums import SectionSums
 
 NM_PER_UM = 1000.0
 NAN = float("nan")
@@ -47,78 +44,43 @@ class SectionRow:
     centroid_x_nm: float = NAN
 
 
-def measure_sections(
-    labels: Volume,
-    voxel_size_nm: tuple[float, float, float] | None,
-    *,
-    progress: Progress = SILENT,
+def section_rows(
+    sums: SectionSums, voxel_size_nm: tuple[float, float, float] | None
 ) -> Iterator[SectionRow]:
-    """The rows of all sections in order, by id within a section; one section is read at a time.
-
-    Raises
-    ------
-    InputError
-        The labels are not whole numbers, or negative.
-    """
-    pixel_nm = voxel_size_nm[1:] if voxel_size_nm else None
-    for z in progress.track(
-        range(len(labels)), "measuring sections", total=len(labels), unit="section"
-    ):
-        ids, ranked = rank_ids(labels, z)
-        if ids.size:
-            yield from _section_rows(z, ids, ranked, pixel_nm)
-
-
-def _section_rows(
-    z: int,
-    ids: Int[np.ndarray, " ids"],
-    ranked: Int[np.ndarray, "y x"],
-    pixel_nm: tuple[float, float] | None,
-) -> Iterator[SectionRow]:
-    columns = _pixel_columns(ranked, len(ids))
-    if pixel_nm:
-        columns |= _length_columns(ranked, columns, pixel_nm)
-    lists = {name: values.tolist() for name, values in columns.items()}
-    boxes = ndimage.find_objects(ranked)
-    for index, (instance, (rows, cols)) in enumerate(zip(ids.tolist(), boxes, strict=True)):
-        yield SectionRow(
-            section=z,
-            instance=instance,
-            y0=rows.start,
-            x0=cols.start,
-            y1=rows.stop,
-            x1=cols.stop,
-            **{name: values[index] for name, values in lists.items()},
-        )
+    """A row for each instance on each section, from sums over all blocks that show the sections."""
+    columns = {
+        "section": sums.section,
+        "instance": sums.instance,
+        "area_px": sums.area,
+        **{name: getattr(sums, name) for name in ("y0", "x0", "y1", "x1")},
+        **_pixel_columns(sums),
+    }
+    if voxel_size_nm:
+        columns |= _length_columns(sums, columns, voxel_size_nm[1:])
+    names = tuple(columns)
+    for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+        yield SectionRow(**dict(zip(names, values, strict=True)))
 
 
 Columns = dict[str, np.ndarray]
 
 
-def _pixel_columns(ranked: Int[np.ndarray, "y x"], num: int) -> Columns:
-    y, x = np.nonzero(ranked)
-    ranks = ranked[y, x] - 1
-    area = np.bincount(ranks, minlength=num)
-    centroid_y, centroid_x = (np.bincount(ranks, at, num) / area for at in (y, x))
-    major, minor = axis_lengths(ranked, (1.0, 1.0), num)
+def _pixel_columns(sums: SectionSums) -> Columns:
+    major, minor = axis_lengths(sums, (1.0, 1.0))
     return {
-        "area_px": area,
-        "centroid_y_px": centroid_y + 0.5,
-        "centroid_x_px": centroid_x + 0.5,
-        "perimeter_px": boundary_sizes(ranked, (1.0, 1.0), num),
+        "centroid_y_px": sums.y0 + sums.moments[:, 0] / sums.area + 0.5,
+        "centroid_x_px": sums.x0 + sums.moments[:, 1] / sums.area + 0.5,
+        "perimeter_px": sizes_of_crossings(sums.crossings, (1.0, 1.0)),
         "major_axis_px": major,
         "minor_axis_px": minor,
     }
 
 
-def _length_columns(
-    ranked: Int[np.ndarray, "y x"], columns: Columns, pixel_nm: tuple[float, float]
-) -> Columns:
-    num = len(columns["area_px"])
-    major, minor = axis_lengths(ranked, pixel_nm, num)
+def _length_columns(sums: SectionSums, columns: Columns, pixel_nm: tuple[float, float]) -> Columns:
+    major, minor = axis_lengths(sums, pixel_nm)
     return {
-        "area_um2": columns["area_px"] * (pixel_nm[0] * pixel_nm[1] / NM_PER_UM**2),
-        "perimeter_nm": boundary_sizes(ranked, pixel_nm, num),
+        "area_um2": sums.area * (pixel_nm[0] * pixel_nm[1] / NM_PER_UM**2),
+        "perimeter_nm": sizes_of_crossings(sums.crossings, pixel_nm),
         "major_axis_nm": major,
         "minor_axis_nm": minor,
         "centroid_y_nm": columns["centroid_y_px"] * pixel_nm[0],
@@ -127,23 +89,30 @@ def _length_columns(
 
 
 def axis_lengths(
-    ranked: Int[np.ndarray, "y x"], spacing_yx: tuple[float, float], num: int
-) -> tuple[Float[np.ndarray, " ids"], Float[np.ndarray, " ids"]]:
-    """Major and minor axis of the ellipse with the second moments of each of the ids 1 to `num`.
+    sums: SectionSums, spacing_yx: tuple[float, float]
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Major and minor axis of the ellipse with the second moments of each row.
 
     Pixels count as rectangles, not as points (the 1/12), so that an instance of one pixel has
     axes of 1.15 pixels, and not of none.
-
-    >>> [round(float(axis[0]), 3) for axis in axis_lengths(np.ones((1, 1), int), (1.0, 1.0), 1)]
-    [1.155, 1.155]
     """
-    y, x = np.nonzero(ranked)
-    ranks = ranked[y, x] - 1
-    area = np.bincount(ranks, minlength=num)
-    offsets = [at - (np.bincount(ranks, at, num) / area)[ranks] for at in (y, x)]
     height, width = spacing_yx
-    yy = (np.bincount(ranks, offsets[0] ** 2, num) / area + 1 / 12) * height**2
-    xx = (np.bincount(ranks, offsets[1] ** 2, num) / area + 1 / 12) * width**2
-    yx = np.bincount(ranks, offsets[0] * offsets[1], num) / area * height * width
+    y, x, yy, yx, xx = sums.moments.T
+    num = sums.area
+    yy = (_covariance(num, yy, y, y) + 1 / 12) * height**2
+    xx = (_covariance(num, xx, x, x) + 1 / 12) * width**2
+    yx = _covariance(num, yx, y, x) * height * width
     mean, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
     return 4 * np.sqrt(mean + spread), 4 * np.sqrt(np.maximum(mean - spread, 0))
+
+
+def _covariance(
+    num: Int[np.ndarray, " rows"],
+    products: Float[np.ndarray, " rows"],
+    one: Float[np.ndarray, " rows"],
+    other: Float[np.ndarray, " rows"],
+) -> Float[np.ndarray, " rows"]:
+    """Mean product less product of means, by whole numbers of any length: nothing cancels."""
+    rows = zip(num.tolist(), products.tolist(), one.tolist(), other.tolist(), strict=True)
+    exact = [(n * int(p) - int(a) * int(b)) / (n * n) for n, p, a, b in rows]
+    return np.array(exact, np.float64)

@@ -1,24 +1,48 @@
-"""The state of a training run in one safetensors file, enough to go on to the same result."""
+"""The state of a training run in one safetensors file, enough to go on to the same result.
+
+The one before it is kept too, so that a damaged file costs no more than a validation's steps.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from mitosam.errors import ModelError, SettingsError
+from mitosam.checksums import damaged
+from mitosam.errors import DamagedFileError, ModelError, SettingsError
+from mitosam.sealed_tensors import check_tensors, seal_tensors
 from mitosam.storage import atomic_path
 from mitosam.training.curve import CurvePoint
+
+log = logging.getLogger(__name__)
 
 Weights = dict[str, Tensor]
 DAMAGE = (OSError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
 """What a checkpoint raises that another program, or a failing disk, wrote."""
+
+
+def previous_of(checkpoint: Path) -> Path:
+    """Where the checkpoint before this one is kept."""
+    return checkpoint.with_name(f"{checkpoint.stem}.previous{checkpoint.suffix}")
+
+
+def has_checkpoint(checkpoint: Path) -> bool:
+    """Whether there is a state to go on from."""
+    return checkpoint.exists() or previous_of(checkpoint).exists()
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Remove the state of a training that ended."""
+    previous_of(checkpoint).unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +52,7 @@ class TrainingState:
     trained: nn.Module
     averaged: nn.Module
     optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
     step: int = 0
     seconds: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
@@ -35,36 +60,36 @@ class TrainingState:
     best: Weights = field(default_factory=dict)
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write the state; `fingerprint` names the settings and data it belongs to."""
+        """Write the state; `fingerprint` names the settings and data it belongs to.
+
+        What stood there becomes the previous checkpoint.
+        """
         record = {
             "fingerprint": fingerprint,
             "step": self.step,
             "seconds": self.seconds,
             "best_step": self.best_step,
             "curve": [asdict(point) for point in self.curve],
+            "scaler": self.scaler.state_dict(),
         }
         with atomic_path(path) as temporary:
             # Not save_file: on a full disk its error is no OSError.
-            temporary.write_bytes(save(self._tensors(), {"record": json.dumps(record)}))
+            content = save(self._tensors(), {"record": json.dumps(record)})
+            temporary.write_bytes(seal_tensors(content))
+            if path.exists():
+                path.replace(previous_of(path))
 
     def restore(self, path: Path, fingerprint: str) -> None:
-        """Go on from what `save` wrote.
+        """Go on from what `save` wrote last, or before that where the last one is damaged.
 
         Raises
         ------
         SettingsError
             It was written under other settings or data.
         ModelError
-            It is damaged.
+            It is damaged, and so is the one before, or there is none.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                record = json.loads(file.metadata()["record"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, *DAMAGE) as error:
-            raise ModelError(f"{path} is damaged ({error}); remove it to train anew") from error
-        if not isinstance(record, dict) or "fingerprint" not in record:
-            raise ModelError(f"{path} is damaged (it has no record); remove it to train anew")
+        record, tensors = _read_newest(path)
         if record["fingerprint"] != fingerprint:
             raise SettingsError(
                 f"{path} was written under other settings or data; "
@@ -77,6 +102,8 @@ class TrainingState:
 
     def _take(self, record: dict[str, Any], tensors: Weights) -> None:
         self._load_tensors(tensors)
+        if record.get("scaler"):  # empty for formats that need none
+            self.scaler.load_state_dict(record["scaler"])
         self.step, self.seconds = int(record["step"]), float(record["seconds"])
         self.best_step = int(record["best_step"])
         self.curve = [CurvePoint(**point) for point in record["curve"]]
@@ -113,3 +140,48 @@ class TrainingState:
                 _, number, kind = name.split(".")
                 adam["state"].setdefault(int(number), {})[kind] = tensor
         self.optimizer.load_state_dict(adam)
+
+
+def _read_newest(path: Path) -> tuple[dict[str, Any], Weights]:
+    """What the newest whole checkpoint holds."""
+    previous = previous_of(path)
+    try:
+        return read_checkpoint(path)
+    except FileNotFoundError:
+        newest = previous  # killed between the two renames
+    except DamagedFileError as error:
+        if not previous.exists():
+            raise ModelError(str(error)) from error
+        log.warning("%s; going on from %s, which was written before", error, previous.name)
+        newest = previous
+    try:
+        return read_checkpoint(newest)
+    except DamagedFileError as error:
+        both = f"remove {path.name} and {previous.name} to train anew"
+        raise ModelError(f"{newest} is damaged ({error.what}); {both}") from error
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], Weights]:
+    """The record and the tensors of one file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DamagedFileError
+        It is not as it was written.
+    """
+    way_out = "remove it to train anew"
+    content = path.read_bytes()
+    try:
+        check_tensors(path, content)
+        tensors = load(content)
+        with safe_open(path, framework="pt") as file:
+            record = json.loads(file.metadata()["record"])
+    except DamagedFileError as error:
+        raise damaged(path, error.what, way_out=way_out) from error
+    except (SafetensorError, *DAMAGE) as error:
+        raise damaged(path, str(error), way_out=way_out) from error
+    if not isinstance(record, dict) or "fingerprint" not in record:
+        raise damaged(path, "it has no record", way_out=way_out)
+    return record, tensors

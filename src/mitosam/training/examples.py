@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -69,6 +69,18 @@ class PromptGroup:
     prompts: ModelPrompts
     targets: Float[Tensor, "P r r"]
     regions: tuple[Window, ...]
+
+    def pieces(self, count: int) -> Iterator[PromptGroup]:
+        """The group in `count` pieces of about as many prompts, none of them empty."""
+        for numbers in np.array_split(np.arange(len(self.regions)), count):
+            if len(numbers):
+                part = slice(int(numbers[0]), int(numbers[-1]) + 1)
+                yield replace(
+                    self,
+                    prompts=self.prompts.part(part),
+                    targets=self.targets[part],
+                    regions=self.regions[part],
+                )
 
     def crop(self, low_res_logits: Float[Tensor, "P m m"]) -> Float[Tensor, "P r r"]:
         """The logits to compare with the targets."""

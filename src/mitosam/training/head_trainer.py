@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mitosam.errors import InputError
 from mitosam.evaluation.metrics import Overlap
-from mitosam.models.head import FOREGROUND, HeadShape, as_stack, mixed_precision
-from mitosam.models.promptable import Precision
+from mitosam.models.head import FOREGROUND, HeadShape, as_stack
+from mitosam.models.promptable import Precision, autocast
 from mitosam.progress import SILENT, Progress
 from mitosam.training.crops import Batch, CropSampler, SectionExample
 from mitosam.training.head_settings import HeadSettings
@@ -24,7 +24,10 @@ from mitosam.training.losses import foreground_boundary_loss
 
 
 class HeadTrainer(TrainingLoop):
-    """One training run of a network that says what is foreground and what is boundary."""
+    """One training run of a network that says what is foreground and what is boundary.
+
+    It is one process's work: batch normalisation and Dice are of the whole batch.
+    """
 
     title = "training the head"
 
@@ -51,7 +54,8 @@ class HeadTrainer(TrainingLoop):
         self._device = next(network.parameters()).device
         self._sampler = CropSampler(settings, shape)
         self._next: tuple[int, Future[Batch]] | None = None
-        super().__init__(network.to(memory_format=torch.channels_last), settings)  # type: ignore[call-overload]
+        laid_out = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(laid_out, settings, precision)
 
     @property
     def num_steps(self) -> int:
@@ -72,12 +76,12 @@ class HeadTrainer(TrainingLoop):
         loss = foreground_boundary_loss(
             self._logits(self._live, batch), batch.targets.to(self._device)
         )
-        torch.autograd.backward(loss)
+        self.add_gradients(loss)
         return float(loss.detach())
 
     def _logits(self, network: nn.Module, batch: Batch) -> Float[Tensor, "B 2 c c"]:
         embedding = batch.embedding
-        with mixed_precision(self._device, self._precision):
+        with autocast(self._device, self._precision):
             logits: Tensor = network(
                 as_stack(batch.stack).to(self._device),
                 None if embedding is None else embedding.to(self._device),

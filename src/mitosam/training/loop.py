@@ -12,10 +12,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mitosam.models.promptable import Precision
 from mitosam.progress import Progress
-from mitosam.training.checkpoint import TrainingState
+from mitosam.ranks import current
+from mitosam.training.checkpoint import TrainingState, has_checkpoint
 from mitosam.training.curve import CurvePoint
 
 WARMUP_SHARE = 0.05
@@ -60,15 +62,25 @@ class TrainingLoop(ABC):
     """One training run of one network; what a step and a validation are, its heirs say.
 
     Everything random must follow from the number of the step, so that a run that was killed and
-    goes on from its checkpoint ends at the same weights.
+    goes on from its checkpoint ends at the same weights. Several processes each compute their share
+    of a step; their gradients are added up, so that all take the same step, which is that of one.
     """
 
     title = "training"
     """What the progress bar says."""
 
-    def __init__(self, network: nn.Module, settings: LoopSettings) -> None:
+    def __init__(
+        self, network: nn.Module, settings: LoopSettings, precision: Precision = "fp32"
+    ) -> None:
         self._live = network
         self._loop = settings
+        self._ranks = current()
+        # fp16 has no small numbers: gradients are computed of a multiple of the loss.
+        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._scaler.scale(
+            torch.zeros((), device=device)
+        )  # makes it, for a process without a share
         self._state = TrainingState(
             trained=network,
             averaged=copy.deepcopy(network).requires_grad_(False),
@@ -77,6 +89,7 @@ class TrainingLoop(ABC):
                 lr=settings.learning_rate,
                 weight_decay=settings.weight_decay,
             ),
+            scaler=self._scaler,
         )
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
@@ -95,7 +108,7 @@ class TrainingLoop(ABC):
 
     @abstractmethod
     def backward(self, step: int) -> float:
-        """Add the gradients of one step's loss; that loss."""
+        """Add the gradients of this process's share of one step's loss; its share of that loss."""
 
     @abstractmethod
     def score_validation(self) -> ValidationScore:
@@ -105,8 +118,9 @@ class TrainingLoop(ABC):
         self, checkpoint: Path, fingerprint: str, seconds_left: float, progress: Progress
     ) -> TrainingResult:
         """Train to the end or until the time is up."""
-        state = self._state
-        if checkpoint.exists():
+        state, ranks = self._state, self._ranks
+        seconds_left = ranks.agree(seconds_left)
+        if ranks.agree(has_checkpoint(checkpoint)):
             state.restore(checkpoint, fingerprint)
             progress.say(f"going on from step {state.step} of {self.num_steps}")
         stops = self._validation_steps()
@@ -115,6 +129,8 @@ class TrainingLoop(ABC):
         out_of_time = False
         for step in progress.track(range(state.step, self.num_steps), self.title, unit="step"):
             spent = time.monotonic() - started
+            if math.isfinite(seconds_left):
+                spent = ranks.agree(spent)
             out_of_time = spent >= seconds_left
             if not out_of_time:
                 losses.append(self.step(step, max(step / self.num_steps, spent / seconds_left)))
@@ -123,7 +139,8 @@ class TrainingLoop(ABC):
                 state.seconds = before + spent
                 if losses or not state.curve:
                     self._validate(losses)
-                    state.save(checkpoint, fingerprint)
+                    if ranks.is_lead:
+                        state.save(checkpoint, fingerprint)
                 losses = []
             if out_of_time:
                 break
@@ -148,12 +165,20 @@ class TrainingLoop(ABC):
         """One optimiser step with a share `done` of the run over; its loss."""
         for parameters in self._state.optimizer.param_groups:
             parameters["lr"] = parameters["rate"] * self._learning_rate(done)
-        self._state.optimizer.zero_grad()
-        loss = self.backward(step)
-        torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._loop.clip_norm)
-        self._state.optimizer.step()
+        optimizer, scaler = self._state.optimizer, self._scaler
+        optimizer.zero_grad()
+        loss = self._ranks.add_up(self._live.parameters(), self.backward(step))
+        if any(one.grad is not None for one in self._live.parameters()):
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(self._live.parameters(), self._loop.clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
         self._average(step)
         return loss
+
+    def add_gradients(self, loss: Tensor) -> None:
+        """Add the gradients of a part of a step's loss."""
+        torch.autograd.backward(self._scaler.scale(loss))
 
     def _learning_rate(self, done: float) -> float:
         """The learning rate once a share `done` of the run is over."""

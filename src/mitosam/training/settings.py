@@ -55,7 +55,11 @@ class TrainingSettings(BaseModel):
     min_steps: int = Field(default=400, ge=1)
     """Fewest optimiser steps; few annotated sections get more epochs."""
     batch_tiles: int = Field(default=1, ge=1)
-    """Image tiles per optimiser step."""
+    """Image tiles per optimiser step. Several processes share them, so take a multiple of their
+    number. Tiles are computed one after the other: more of them need no more memory."""
+    accumulate: int = Field(default=1, ge=1)
+    """In how many parts a tile's prompts of one kind are computed one after the other, for less
+    memory. Their gradients are added up, so that the result is the same."""
     augment: bool = True
     """Train on views of the sections, anywhere in them, turned, mirrored and with another contrast,
     instead of on their tiles as they are."""

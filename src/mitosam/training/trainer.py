@@ -85,7 +85,7 @@ class Trainer(TrainingLoop):
         self._sampler = PromptSampler(
             settings, input_px=model.input_px, low_res_px=model.low_res_px
         )
-        super().__init__(parts.trained, settings)
+        super().__init__(parts.trained, settings, model.precision)
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """The image encoder's parameters learn at their own rate."""
@@ -119,40 +119,53 @@ class Trainer(TrainingLoop):
         return result
 
     def backward(self, step: int) -> float:
-        """Add the gradients of the loss of one step's prompts; its mean over them."""
-        total, num_prompts = 0.0, 0
+        """Add the gradients of the loss of this process's prompts; their part of its mean."""
         drawn = [
             (example, groups, rng)
-            for example, rng in self._batch(step)
+            for example, rng in self._ranks.share(self._batch(step))
             if (groups := self._sampler.draw(example, rng))
         ]
-        count = sum(len(group.regions) for _, groups, _ in drawn for group in groups)
+        own = sum(len(group.regions) for _, groups, _ in drawn for group in groups)
+        count = max(self._ranks.total(own), 1)
+        total = 0.0
         for example, groups, rng in drawn:
             whole = self._embedding(example)
             # The decoder's gradients are summed here, and go through the encoder once.
             embedding = whole.detach().requires_grad_(whole.requires_grad)
             for group in groups:
-                loss = self._backward_group(embedding, group, len(group.regions) / count, rng)
-                total += loss * len(group.regions)
-                num_prompts += len(group.regions)
+                total += self._backward_group(embedding, group, count, rng)
             if whole.requires_grad and embedding.grad is not None:
                 torch.autograd.backward(whole, embedding.grad)
-        return total / max(num_prompts, 1)
+        return total / count
 
     def _backward_group(
         self,
         embedding: Float[Tensor, "1 C h w"],
         group: PromptGroup,
-        weight: float,
+        count: int,
         rng: np.random.Generator,
     ) -> float:
-        """Add the gradients of the first answers' loss, and of the corrected ones'; the first."""
-        answer = self._answer(embedding, group)
-        torch.autograd.backward(answer.loss * weight)
-        again = self._corrected(embedding, group, answer.logits, rng)
+        """Add the gradients of the first answers' loss, and of the corrected ones'; the first.
+
+        The loss is that of one of `count` prompts; what is returned, the sum over the group.
+        """
+        total, logits = self._backward_answers(embedding, group, count)
+        again = self._corrected(embedding, group, logits, rng)
         if again is not None:
-            torch.autograd.backward(self._answer(embedding, again).loss * weight)
-        return answer.mask_loss
+            self._backward_answers(embedding, again, count)
+        return total
+
+    def _backward_answers(
+        self, embedding: Float[Tensor, "1 C h w"], group: PromptGroup, count: int
+    ) -> tuple[float, Float[Tensor, "P r r"]]:
+        """Add the gradients of the answers to a group, piece by piece; their loss, and logits."""
+        total, logits = 0.0, []
+        for piece in group.pieces(self._settings.accumulate):
+            answer = self._answer(embedding, piece)
+            self.add_gradients(answer.loss * (len(piece.regions) / count))
+            total += answer.mask_loss * len(piece.regions)
+            logits.append(answer.logits)
+        return total, torch.cat(logits)
 
     def _batch(self, step: int) -> list[tuple[TileExample, np.random.Generator]]:
         """The tiles of one step: each epoch is a new permutation, each tile has its own stream."""
@@ -225,21 +238,23 @@ class Trainer(TrainingLoop):
         """Dice and IoU of each prompt of one kind, up to the limit, from tiles spread evenly."""
         limit = self._settings.max_validation_prompts
         order = np.random.default_rng(self._seed).permutation(len(self._validation))
-        rows: list[np.ndarray] = []
-        num_prompts = 0
+        ranks, own, num_prompts = self._ranks, [], 0
         groups = (
             (example, group)
             for example in (self._validation[i] for i in order)
             for group in self._sampler.every(example, kind)
         )
-        for example, group in groups:
+        for number, (example, group) in enumerate(groups):
             if num_prompts >= limit:
                 break
+            num_prompts += len(group.targets)
+            if number % ranks.count != ranks.index:
+                continue
             decoded = self._model.decode(self._embedding(example), group.prompts)
             predicted = (group.crop(decoded.low_res_logits[0, :, 0]) > 0).cpu().numpy()
             truth = (group.targets >= 0.5).numpy()
-            rows.append(np.stack([dice(predicted, truth), iou(predicted, truth)], axis=1))
-            num_prompts += len(truth)
+            own.append(np.stack([dice(predicted, truth), iou(predicted, truth)], axis=1))
+        rows = ranks.put_together(own)
         return np.concatenate(rows) if rows else np.empty((0, 2))
 
     def _embedding(self, example: TileExample) -> Float[Tensor, "1 C h w"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mitosam.errors import InputError
+from mitosam.checksums import checksum_of_file, damaged, sealed_object, unsealed_object
+from mitosam.errors import DamagedFileError
 from mitosam.evaluation.automatic import AutomaticScores, score_automatic
 from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.io.open import open_volume
@@ -26,6 +28,8 @@ from mitosam.storage import write_text
 from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.runs import Run
 from mitosam.workflows.truth import true_instances
+
+log = logging.getLogger(__name__)
 
 MethodTitle = Literal["head", "prompted", "grid", "U-Net"]
 # The order of tables: the run's own methods, then the rival.
@@ -53,6 +57,8 @@ class Record(BaseModel):
     seconds: float
     segmented: str
     """When."""
+    files: dict[str, str] = {}
+    """The checksums of what lies beside it; unset in older files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +118,58 @@ def records_of(run: Run) -> Iterator[tuple[Path, Record]]:
     InputError
         A record is damaged.
     """
-    for path in sorted(run.automatic_folder("").glob(f"*/{RECORD}")):
+    for folder in recorded_folders(run):
+        path = folder / RECORD
         try:
-            yield path.parent, Record.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise InputError(f"{path} is damaged; remove {path.parent} to segment anew") from error
+            yield folder, read_record(path)
+        except DamagedFileError as error:
+            raise damaged(path, error.what, way_out=f"remove {folder} to segment anew") from error
+
+
+def recorded_folders(run: Run) -> list[Path]:
+    """The folders of segmentations that ended."""
+    return sorted(path.parent for path in run.automatic_folder("").glob(f"*/{RECORD}"))
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Say how the labels in a folder came about, and what they and what is beside them hold."""
+    files = {name: checksum_of_file(folder / name) for name in (LABELS, CONFIDENCE)}
+    values = record.model_copy(update={"files": files}).model_dump(mode="json")
+    write_text(folder / RECORD, json.dumps(sealed_object(values), indent=2) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """How the labels beside a record came about, if all is as it was written.
+
+    Raises
+    ------
+    DamagedFileError
+        It is not.
+    """
+    try:
+        record = Record.model_validate(unsealed_object(path, json.loads(path.read_bytes())))
+    except DamagedFileError:
+        raise
+    except (ValidationError, ValueError, AttributeError) as error:
+        raise damaged(path, "it is no record") from error
+    for name, expected in record.files.items():
+        file = path.with_name(Path(name).name)
+        if not file.exists() or checksum_of_file(file) != expected:
+            raise damaged(path, f"{name} is not as it was written")
+    return record
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a segmentation ended in this folder; if it is damaged, it is removed and was not."""
+    if not (folder / RECORD).exists():
+        return False
+    try:
+        read_record(folder / RECORD)
+    except DamagedFileError as error:
+        log.warning("%s; segmenting again", error)
+        (folder / RECORD).unlink()
+        return False
+    return True
 
 
 def write_confidence(folder: Path, confidence: Mapping[int, float]) -> None:

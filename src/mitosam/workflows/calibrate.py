@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from mitosam.checksums import sealed_object, unsealed_object
 from mitosam.evaluation.metrics import measure_overlap
 from mitosam.evaluation.sections import score_sections
 from mitosam.evaluation.thresholds import BestThreshold, ThresholdCounter
@@ -96,14 +98,14 @@ def _choose(
     path = _validation_folder(run, segmenter, method, name) / CHOICE
     if path.exists():
         try:
-            return Choice.model_validate_json(path.read_bytes())
-        except ValidationError:
+            return Choice.model_validate(unsealed_object(path, json.loads(path.read_bytes())))
+        except (ValueError, AttributeError):
             log.warning("%s is damaged; choosing anew", path)
     store = validation_maps(run, segmenter, method, name, progress)
     part = run.parts()[0]
     settings, score = choose_settings(store, part, validation_sections(part), progress)
     choice = Choice(instances=settings, score=score)
-    write_text(path, choice.model_dump_json(indent=2) + "\n")
+    write_text(path, json.dumps(sealed_object(choice.model_dump(mode="json")), indent=2) + "\n")
     return choice
 
 

@@ -6,8 +6,11 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mitosam import __version__
 from mitosam.config import RunSettings
@@ -24,7 +27,9 @@ from mitosam.models.tuned import (
     tuned_names,
 )
 from mitosam.progress import SILENT, Progress
+from mitosam.ranks import Ranks, current
 from mitosam.storage import sha256_of_file
+from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.training.examples import TileExample
 from mitosam.training.loop import TrainingResult
 from mitosam.training.parts import ChosenParts, choose_parts
@@ -60,8 +65,14 @@ def train_decoder(
     SettingsError
         The model has no such part.
     """
-    started = time.monotonic()
+    started, ranks = time.monotonic(), current()
     model = model or load_base(run.settings)
+    tiles = run.settings.training.batch_tiles
+    if ranks.count > tiles:
+        progress.say(
+            f"of {ranks.count} processes {tiles} can train: training.batch_tiles={tiles} tiles "
+            "make a step; set it to a multiple of the number of processes"
+        )
     if start_from is not None:
         load_tuned(start_from, model.sam)
     parts = choose_parts(model.sam, run.settings.training, seed=run.settings.seed)
@@ -78,8 +89,23 @@ def train_decoder(
         seconds_left=seconds_left - (time.monotonic() - started),
         progress=progress,
     )
-    _save(run, model.sam, parts, result, start_from)
+    adapters = _merge_adapters(model.sam, parts)
+
+    def save() -> None:
+        run.record(_arithmetic(ranks))
+        _save(run, model.sam, parts, adapters, result, start_from)
+
+    ranks.led(save)
     return result
+
+
+def _arithmetic(ranks: Ranks) -> dict[str, Any]:
+    """What the last digits of the weights depend on, beside data, seed, settings and versions."""
+    return {
+        "processes": ranks.count,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def hash_start(start_from: Path | None) -> str:
@@ -142,11 +168,8 @@ def _best_scores(result: TrainingResult) -> dict[str, float]:
     return {name: score for name, score in scores.items() if math.isfinite(score)}
 
 
-def _save(
-    run: Run, sam: Promptable, parts: ChosenParts, result: TrainingResult, start_from: Path | None
-) -> None:
-    settings, volume = run.settings, run.parts()[0].volume
-    write_csv(run.training_curve, result.curve)
+def _merge_adapters(sam: Promptable, parts: ChosenParts) -> dict[str, Tensor]:
+    """The low-rank adapters that were trained, which are part of the model's weights from now."""
     adapters = {
         name: tensor.clone()
         for name, tensor in parts.trained.named().items()
@@ -155,6 +178,19 @@ def _save(
     if adapters:
         merge_lora(sam)
         sam.adapters_hash = hash_weights(adapters.items())
+    return adapters
+
+
+def _save(
+    run: Run,
+    sam: Promptable,
+    parts: ChosenParts,
+    adapters: dict[str, Tensor],
+    result: TrainingResult,
+    start_from: Path | None,
+) -> None:
+    settings, volume = run.settings, run.parts()[0].volume
+    write_csv(run.training_curve, result.curve)
     earlier = _changed_before(sam, start_from)
     info = TunedInfo(
         base_name=settings.model.name,
@@ -185,7 +221,7 @@ def _save(
     )
     names = sorted({*parts.names, *earlier})
     save_tuned(run.tuned_weights, sam, info, names, adapters)  # last: its presence means trained
-    run.checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(run.checkpoint)
 
 
 def _changed_before(sam: Promptable, start_from: Path | None) -> set[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from mitosam.checksums import checksum_of_file, damaged
 from mitosam.errors import InputError, InputNotFoundError, ModelError
 from mitosam.evaluation.rivals import score_rivals
 from mitosam.evaluation.scores import Method, Score, answers_of
@@ -26,11 +27,13 @@ from mitosam.models.pixels import upsample_logits
 from mitosam.models.promptable import ModelPrompts, Promptable, hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.prompts import Prompts
-from mitosam.storage import atomic_path, sole_writer, write_text
+from mitosam.ranks import current
+from mitosam.storage import atomic_path, sole_writer
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
-from mitosam.workflows.runs import Run, now, read_object
+from mitosam.workflows.runs import Run, now, read_object, write_object
 from mitosam.workflows.score_files import read_scores, write_calibration, write_scores
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
+from mitosam.workflows.tiles import encode_tiles
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +102,9 @@ def read_evaluation(run: Run) -> Evaluation:
     base, tuned = (run.evaluation_folder / f"{method}.csv" for method in ("base", "tuned"))
     if not base.exists():
         raise InputNotFoundError(f"{run.folder} has no scores; run `mitosam evaluate {run.folder}`")
+    for scored in (base, tuned):
+        if scored.with_suffix(".json").exists():
+            check_scored_files(scored, read_object(scored.with_suffix(".json")))
     scores = read_scores(base) + _score_rivals(run)
     if tuned.exists():
         scores += read_scores(tuned)
@@ -127,6 +133,13 @@ def ask(run: Run, progress: Progress = SILENT, description: str = "") -> Iterato
     ]
     for volume, z in progress.track(sections, description, unit="section"):
         yield from questions_of(volume, [z], settings.data, settings.evaluation, settings.seed)
+
+
+def encode_asked(run: Run, model: LoadedModel, progress: Progress = SILENT) -> None:
+    """Have several processes encode what is asked about, each its share; one alone does nothing."""
+    if current().count > 1:
+        tiles = [one.tile for one in ask(run)]
+        encode_tiles(tiles, model.cache, model.sam.input_px, progress)
 
 
 def _spread(sections: tuple[int, ...], limit: int) -> tuple[int, ...]:
@@ -160,6 +173,7 @@ def _evaluate_method(
     identity = _identity(run, model.sam)
     scores_path = run.evaluation_folder / f"{method}.csv"
     identity_path = run.evaluation_folder / f"{method}.json"
+    masks_path = run.evaluation_folder / f"{method}_masks.npy"
     if _is_done(identity_path, identity):
         return read_scores(scores_path)
     identity_path.unlink(missing_ok=True)
@@ -176,8 +190,9 @@ def _evaluate_method(
         raise InputError("no mitochondria in the sections to report on; choose others with [split]")
     model.cache.trim()
     write_scores(scores_path, scores)
-    _write_masks(run.evaluation_folder / f"{method}_masks.npy", masks)
-    write_text(identity_path, json.dumps(identity | {"evaluated": now()}, indent=2) + "\n")
+    _write_masks(masks_path, masks)
+    files = {path.name: checksum_of_file(path) for path in (scores_path, masks_path)}
+    write_object(identity_path, identity | {"evaluated": now(), "files": files})
     return scores
 
 
@@ -287,10 +302,20 @@ def _is_done(path: Path, identity: dict[str, Any]) -> bool:
         return False
     try:
         known = read_object(path)
+        check_scored_files(path, known)
     except InputError as error:
         log.warning("%s; scoring again", error)
         return False
     return all(known.get(name) == value for name, value in identity.items())
+
+
+def check_scored_files(path: Path, known: dict[str, Any]) -> None:
+    """Raise DamagedFileError unless scores and masks are as they were written."""
+    for name, expected in known.get("files", {}).items():  # older versions named none
+        file = path.with_name(Path(name).name)
+        if not file.exists() or checksum_of_file(file) != expected:
+            what = "its checksum does not fit" if file.exists() else "it is gone"
+            raise damaged(file, what, way_out="run `mitosam evaluate` again")
 
 
 def _write_masks(path: Path, masks: list[np.ndarray]) -> None:

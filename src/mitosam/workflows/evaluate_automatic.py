@@ -20,7 +20,7 @@ from mitosam.inference.map_store import MapStore
 from mitosam.io.write import write_sections_tiff
 from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import sole_writer, write_text
+from mitosam.storage import sole_writer
 from mitosam.workflows.automatic import METHODS, AutomaticInfo, Method, Segmenter
 from mitosam.workflows.automatic_model import save_info, segmenter_of_run
 from mitosam.workflows.automatic_report import write_automatic_report
@@ -31,11 +31,14 @@ from mitosam.workflows.automatic_results import (
     MethodTitle,
     Record,
     claim_folder,
+    has_record,
     hash_facts,
     hash_model,
     read_automatic,
-    records_of,
+    read_record,
+    recorded_folders,
     write_confidence,
+    write_record,
     write_scores,
 )
 from mitosam.workflows.calibrate import calibrate
@@ -194,7 +197,10 @@ def _rivals(
 
 def _remove_outdated(run: Run, own: Segmenter) -> None:
     """Remove labels of methods that are not asked for now, if other weights made them."""
-    for folder, record in list(records_of(run)):
+    for folder in recorded_folders(run):
+        if not has_record(folder):
+            continue
+        record = read_record(folder / RECORD)
         if record.method == "U-Net" or (own.head is None and record.method != "grid"):
             continue
         if record.model != hash_model(own, record.method):
@@ -213,7 +219,7 @@ def _segment(
     )
     facts = [model, settings.model_dump_json(), volume.images_sha256, list(sections)]
     claim_folder(folder, hash_facts(facts))
-    if (folder / RECORD).exists():
+    if has_record(folder):
         return
     store = MapStore(folder, (len(sections), *volume.shape_zyx[1:]))
     compute = segmenter.mapper(method, volume.images.__getitem__, volume.shape_zyx[0])
@@ -238,7 +244,7 @@ def _segment(
         seconds=round(time.monotonic() - started, 1),
         segmented=now(),
     )
-    write_text(folder / RECORD, record.model_dump_json(indent=2) + "\n")
+    write_record(folder, record)
     store.clear()
 
 

@@ -14,11 +14,13 @@ from mitosam.config import RunSettings, override_settings
 from mitosam.errors import OutputExistsError
 from mitosam.models.part_settings import PRESETS
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import require_free, sole_writer
+from mitosam.ranks import current, join
+from mitosam.storage import require_free
 from mitosam.workflows.automatic_results import AutomaticScore
-from mitosam.workflows.evaluate import Evaluation, evaluate, evaluate_base
+from mitosam.workflows.evaluate import Evaluation, encode_asked, evaluate, evaluate_base
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
-from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.head import encode_sections
+from mitosam.workflows.models import load_base, with_tuned
 from mitosam.workflows.plan import plan
 from mitosam.workflows.plan_parts import best_that_fits
 from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
@@ -58,7 +60,9 @@ def finetune(
 ) -> FinetuneResult:
     """Prepare, score the base model, train, score the tuned model, and write the report.
 
-    With `head.enabled` the prompt-free head is trained too, and scored beside a U-Net.
+    With `head.enabled` the prompt-free head is trained too, and scored beside a U-Net. Several
+    processes that torchrun started encode, and train the model's parts, together; the first does
+    the rest, and all return the same.
 
     Parameters
     ----------
@@ -75,9 +79,13 @@ def finetune(
         `out` holds something already, and `resume` is not set.
     OutputInUseError
         Another process is working on it.
+    RankError
+        One of several processes ended.
     """
-    with sole_writer(out):
-        return _finetune(sources, out, settings, budget_s, resume, progress)
+    ranks = join(settings.model.device)
+    with ranks.writing(out):
+        voice = ranks.voice(progress)
+        return _finetune(sources, out, settings, budget_s, resume, voice)
 
 
 def _finetune(
@@ -88,38 +96,60 @@ def _finetune(
     resume: bool,
     progress: Progress,
 ) -> FinetuneResult:
-    started = time.monotonic()
+    started, ranks = time.monotonic(), current()
     if math.isfinite(budget_s) and "parts" not in settings.training.model_fields_set:
-        parts = _parts_within(sources, out, settings, budget_s, resume=resume, progress=progress)
+        parts = ranks.led(
+            lambda: _parts_within(
+                sources, out, settings, budget_s, ranks.count, resume=resume, progress=progress
+            )
+        )
         settings = override_settings(settings, [f"training.parts={json.dumps(parts)}"])
-    _check_out(out, settings, resume=resume)
+    ranks.led(lambda: _check_out(out, settings, resume=resume))
     model = load_base(settings)  # first, as a model that is not there would be found out late
-    run = _open_run(sources, out, settings, model, resume=resume, progress=progress)
+    input_px = model.sam.input_px
+    run = ranks.led(
+        lambda: _open_run(sources, out, settings, input_px, resume=resume, progress=progress)
+    )
     before = time.monotonic()
-    evaluate_base(run, model, progress=progress)
+    encode_asked(run, model, progress)
+    ranks.led(lambda: evaluate_base(run, model, progress=progress))
     reserve = EVALUATION_SHARE * (time.monotonic() - before)
 
     def left() -> float:
         return max(budget_s - (time.monotonic() - started) - reserve, 1.0)
 
-    if not is_trained(run):
+    if not ranks.agree(is_trained(run)):
         share = TRAINING_SHARE if settings.head.enabled else 1.0
         train(run, model, seconds_left=share * left(), progress=progress)
-    evaluation = evaluate(run, load_base(settings), progress=progress)
-    automatic: list[AutomaticScore] = []
-    if settings.head.enabled:
-        automatic = evaluate_automatic(
-            run, rival=settings.head.rival, seconds_left=RIVAL_SHARE * left(), progress=progress
+    if ranks.count > 1:
+        _encode_for_scoring(run, progress)
+
+    def score_and_report() -> FinetuneResult:
+        evaluation = evaluate(run, load_base(settings), progress=progress)
+        automatic: list[AutomaticScore] = []
+        if settings.head.enabled:
+            automatic = evaluate_automatic(
+                run, rival=settings.head.rival, seconds_left=RIVAL_SHARE * left(), progress=progress
+            )
+        seconds = time.monotonic() - started
+        run.record({"seconds": round(seconds, 1)})
+        return FinetuneResult(
+            run=run,
+            evaluation=evaluation,
+            automatic=automatic,
+            report=report(run, evaluation, progress=progress),
+            seconds=seconds,
         )
-    seconds = time.monotonic() - started
-    run.record({"seconds": round(seconds, 1)})
-    return FinetuneResult(
-        run=run,
-        evaluation=evaluation,
-        automatic=automatic,
-        report=report(run, evaluation, progress=progress),
-        seconds=seconds,
-    )
+
+    return ranks.led(score_and_report)
+
+
+def _encode_for_scoring(run: Run, progress: Progress) -> None:
+    """Encode with the tuned model, on all processes, what the first will score."""
+    tuned = with_tuned(load_base(run.settings), run.tuned_weights, run.settings.cache)
+    encode_asked(run, tuned, progress)
+    if run.settings.head.enabled:
+        encode_sections(run, tuned, ("test",), progress)
 
 
 def _parts_within(
@@ -127,6 +157,7 @@ def _parts_within(
     out: Path,
     settings: RunSettings,
     budget_s: float,
+    processes: int,
     *,
     resume: bool,
     progress: Progress,
@@ -136,7 +167,7 @@ def _parts_within(
         return Run.open(out).settings.training.parts
     if budget_s < WORTH_PLANNING_S:
         return PRESETS["decoder"]
-    planned = plan(sources, settings, progress=progress).presets
+    planned = plan(sources, settings, processes=processes, progress=progress).presets
     memory = psutil.virtual_memory().available
     chosen = best_that_fits(planned, seconds=budget_s, memory_bytes=memory) or "decoder"
     whole = ", ".join(
@@ -162,12 +193,11 @@ def _open_run(
     sources: Sources,
     out: Path,
     settings: RunSettings,
-    model: LoadedModel,
+    input_px: int,
     *,
     resume: bool,
     progress: Progress,
 ) -> Run:
-    input_px = model.sam.input_px
     if not resume:
         return prepare(sources, out, settings, input_px=input_px, progress=progress)
     run = Run.resume(out, settings)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import nn
 
 from mitosam.data.spacing import section_spacing_px
+from mitosam.embeddings import Tile
 from mitosam.errors import InputNotFoundError
 from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.section_embedding import embedding_part, embedding_windows, pixels_of
@@ -18,10 +23,13 @@ from mitosam.io.tables import write_csv
 from mitosam.models.head import Head, HeadShape
 from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.progress import SILENT, Progress
+from mitosam.ranks import current
+from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.training.crops import SectionExample
 from mitosam.training.head_trainer import train_head as train_network
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.decoder import hash_start
+from mitosam.workflows.encoding import encode_together
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Part, Run, now
 
@@ -68,7 +76,7 @@ def train_head(
         {"head_steps": result.num_steps, "head_best_step": result.best_step, "head_trained": now()}
     )
     add_head(run.tuned_weights, head.cpu())  # last: its presence means trained
-    run.head_checkpoint("head").unlink(missing_ok=True)
+    remove_checkpoint(run.head_checkpoint("head"))
     return result
 
 
@@ -121,6 +129,33 @@ def train_pixel_network(
         title=f"training the {name}",
         progress=progress,
     )
+
+
+def encode_sections(
+    run: Run,
+    model: LoadedModel,
+    kinds: Sequence[Literal["train", "validation", "test"]],
+    progress: Progress = SILENT,
+) -> None:
+    """Have several processes encode whole sections, each its share; one alone does nothing."""
+    if current().count == 1 or not run.settings.head.use_embedding:
+        return
+    tile_px, input_px = run.settings.data.tile_side_px, model.sam.input_px
+    tiles = [
+        Tile(
+            frame=ModelFrame((window.y, window.x), tile_px, input_px),
+            read=partial(_pixels, part, z, window),
+        )
+        for part in run.parts()
+        for kind in kinds
+        for z in getattr(part.split, kind)
+        for window in embedding_windows(part.volume.shape_zyx[1:], tile_px)
+    ]
+    encode_together(tiles, model.cache, progress)
+
+
+def _pixels(part: Part, z: int, window: Window) -> UInt8[np.ndarray, "h w"]:
+    return pixels_of(np.asarray(part.volume.images[z]), window)
 
 
 def section_examples(

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mitosam import __version__
 from mitosam.errors import InputNotFoundError
+from mitosam.io.hdf5 import names_dataset
+from mitosam.io.place import Place, Url, place_of
 from mitosam.workflows.runs import SETTINGS, Run, machine
 
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
-def info(thing: Path | str | None = None) -> dict[str, str]:
+def info(thing: Place | str | None = None) -> dict[str, str]:
     """Facts about a run's folder, a model's file or name, or an image volume; else this machine.
 
     Raises
     ------
     InputNotFoundError
-        There is no such file or folder.
+        There is no such file or folder, or nothing at a URL.
     """
     if thing is None:
         return _machine_facts()
-    path = Path(thing)
+    path = place_of(thing)
+    if isinstance(path, Url):
+        return _volume_facts(path)
     if path.is_dir() and (path / SETTINGS).exists():
         return _run_facts(Run.open(path))
     if path.suffix in MODEL_SUFFIXES or (path / "config.json").exists() or str(thing) == "vit_t":
         return _model_facts(str(thing))
-    if not path.exists():
+    if not path.exists() and not names_dataset(path):
         raise InputNotFoundError(f"{path} does not exist")
     return _volume_facts(path)
 
@@ -99,7 +101,7 @@ def _model_facts(name: str) -> dict[str, str]:
     return facts
 
 
-def _volume_facts(path: Path) -> dict[str, str]:
+def _volume_facts(path: Place) -> dict[str, str]:
     from mitosam.io.open import open_volume
 
     volume = open_volume(path)

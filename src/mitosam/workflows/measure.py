@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mitosam import __version__
-from mitosam.data.masks import MaskSurvey, survey_masks
-from mitosam.errors import OutputExistsError
+from mitosam.data.masks import MaskSurvey
+from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place, absolute
 from mitosam.io.tables import write_csv, write_json
 from mitosam.io.volume import Volume
-from mitosam.morphometry.census import Census
-from mitosam.morphometry.components import connect
-from mitosam.morphometry.crops import check_shapes
-from mitosam.morphometry.instances import InstanceRow, measure_instances
-from mitosam.morphometry.sections import SectionRow, measure_sections
-from mitosam.morphometry.summary import VolumeSummary, summarise
+from mitosam.morphometry.block_counts import check_shapes
+from mitosam.morphometry.instances import InstanceRow
+from mitosam.morphometry.settings import MeasureSettings
+from mitosam.morphometry.summary import VolumeSummary
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import atomic_folder, atomic_path, require_free
+from mitosam.storage import (
+    atomic_folder,
+    atomic_path,
+    require_free,
+    require_new_folder,
+    sole_writer,
+)
+from mitosam.workflows.measure_blocks import (
+    DEFAULTS,
+    measure_volume,
+    survey_grid,
+    survey_labels,
+)
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size, readable_voxel_size
+from mitosam.workflows.workers import open_workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +74,14 @@ class Tables:
 
 
 def measure(
-    labels: Path,
+    labels: Place,
     out: Path,
     *,
     voxel_size_nm: VoxelSize | None = None,
-    probability: Path | None = None,
+    probability: Place | None = None,
+    settings: MeasureSettings = DEFAULTS,
+    num_workers: int = 1,
+    scheduler: str | None = None,
     progress: Progress = SILENT,
 ) -> MeasureResult:
     """Write `mitochondria.csv`, `sections.csv` and `summary.json` into the new folder `out`.
@@ -72,6 +89,11 @@ def measure(
     If `out` ends in .csv it is the first of them, and the others stand beside it. Without a voxel
     size, from the file or given, only what can be counted in voxels and pixels is measured.
     Masks of one value are joined to instances through the volume.
+
+    Memory is bounded by `settings`, whatever the volume's size. `num_workers` are processes of this
+    machine, and `scheduler` the address of a Dask cluster that sees the same files; neither changes
+    a result. A measurement that was killed goes on where it stopped if it is started again in the
+    same way, and counts anew what has changed in the labels.
 
     Raises
     ------
@@ -81,6 +103,8 @@ def measure(
         The file's voxel size and the given one differ.
     OutputExistsError
         There are results already.
+    OutputInUseError
+        Another process is writing them.
     """
     volume = open_volume(labels)
     size = choose_voxel_size(volume, voxel_size_nm)
@@ -88,16 +112,30 @@ def measure(
     if trust is not None:
         check_shapes(volume, trust)
     _require_free(out)
-    survey = survey_masks(volume, progress, empty_ok=True)
-    remarks = _remarks(volume, survey, size)
-    instances_of = connect(volume, progress=progress) if survey.coding == "binary" else volume
-    with _written(out) as (tables, scratch):
-        rows, summary = measure_volume(
-            instances_of, tables.sections, size, trust, scratch=scratch, progress=progress
+    open_labels = partial(open_volume, absolute(labels))
+    with ExitStack() as stack:
+        workers = stack.enter_context(open_workers(num_workers, scheduler, progress=progress))
+        survey = survey_labels(open_labels, settings, workers=workers, progress=progress)
+        stack.enter_context(sole_writer(out))
+        scratch = stack.enter_context(_scratch(out, progress))
+        tables = stack.enter_context(_written(out))
+        measured = measure_volume(
+            open_labels,
+            tables.sections,
+            size,
+            partial(open_volume, absolute(probability)) if probability else None,
+            scratch=scratch,
+            binary=survey.coding == "binary",
+            settings=settings,
+            workers=workers,
+            progress=progress,
         )
-        write_csv(tables.mitochondria, rows, InstanceRow)
+        remarks = [*_remarks(volume, survey, size), *measured.remarks]
+        write_csv(tables.mitochondria, measured.instances, InstanceRow)
         facts = _provenance(labels, survey, size, probability)
-        write_json(tables.summary, {**facts, "remarks": remarks, "volume": summary})
+        blocks = survey_grid(volume, settings)
+        facts["labels_sha256_blocks_zyx"] = blocks.box(0).shape_zyx if blocks else None
+        write_json(tables.summary, {**facts, "remarks": remarks, "volume": measured.volume})
     for remark in remarks:
         progress.say(remark)
     final = Tables.at(out)
@@ -105,31 +143,9 @@ def measure(
         mitochondria=final.mitochondria,
         sections=final.sections,
         summary=final.summary,
-        instances=rows,
-        volume=summary,
+        instances=measured.instances,
+        volume=measured.volume,
     )
-
-
-def measure_volume(
-    labels: Volume,
-    section_table: Path,
-    voxel_size_nm: VoxelSize | None,
-    probability: Volume | None = None,
-    *,
-    scratch: Path | None = None,
-    progress: Progress = SILENT,
-) -> tuple[tuple[InstanceRow, ...], VolumeSummary]:
-    """The rows of all instances and their summary; the sections' rows go into `section_table`.
-
-    `labels` hold instance ids. The sections' rows are written as they come, as they may be many.
-    """
-    census = Census()
-    section_rows = measure_sections(labels, voxel_size_nm, progress=progress)
-    write_csv(section_table, census.counted(section_rows), SectionRow)
-    rows = measure_instances(
-        labels, census, voxel_size_nm, probability=probability, scratch=scratch, progress=progress
-    )
-    return rows, summarise(rows, labels.shape_zyx, voxel_size_nm)
 
 
 def is_csv(out: Path) -> bool:
@@ -150,22 +166,49 @@ def _require_free(out: Path) -> None:
 
 
 @contextmanager
-def _written(out: Path) -> Iterator[tuple[Tables, Path]]:
-    """Temporary tables that take their names together at the end, and a folder for scratch."""
+def _written(out: Path) -> Iterator[Tables]:
+    """Temporary tables that take their names together at the end."""
     if not is_csv(out):
         with atomic_folder(out) as folder:
-            yield Tables.at(folder), folder
+            yield Tables.at(folder)
         return
     final = Tables.at(out)
     with ExitStack() as stack:
-        yield (
-            Tables(
-                mitochondria=stack.enter_context(atomic_path(final.mitochondria)),
-                sections=stack.enter_context(atomic_path(final.sections)),
-                summary=stack.enter_context(atomic_path(final.summary)),
-            ),
-            out.parent,
+        yield Tables(
+            mitochondria=stack.enter_context(atomic_path(final.mitochondria)),
+            sections=stack.enter_context(atomic_path(final.sections)),
+            summary=stack.enter_context(atomic_path(final.summary)),
         )
+
+
+@contextmanager
+def _scratch(out: Path, progress: Progress) -> Iterator[Path]:
+    """The hidden folder beside `out` of what a stop leaves, to go on from; it goes at the end.
+
+    It goes too where the input turns out to be unusable, and where nothing is in it.
+    """
+    place = out.resolve()  # "." has no name, and so no place beside it
+    folder = place.with_name(f".{place.name}.measure")
+    left = list(folder.iterdir()) if folder.is_dir() else []
+    if folder.is_file() or any(path.suffix != ".npz" for path in left):
+        raise OutputExistsError(
+            f"{folder} is needed to work in and holds something else; "
+            "choose another --out, or remove it if it is not needed"
+        )
+    if left:
+        progress.say("going on with a measurement that was stopped")
+    else:
+        require_new_folder(folder)
+    done = False
+    try:
+        yield folder
+        done = True
+    except InputError:
+        done = True
+        raise
+    finally:
+        if done or not any(folder.iterdir()):
+            shutil.rmtree(folder)
 
 
 def _remarks(volume: Volume, survey: MaskSurvey, size: VoxelSize | None) -> list[str]:
@@ -194,7 +237,7 @@ def _remarks(volume: Volume, survey: MaskSurvey, size: VoxelSize | None) -> list
 
 
 def _provenance(
-    labels: Path, survey: MaskSurvey, size: VoxelSize | None, probability: Path | None
+    labels: Place, survey: MaskSurvey, size: VoxelSize | None, probability: Place | None
 ) -> dict[str, object]:
     return {
         "mitosam": __version__,

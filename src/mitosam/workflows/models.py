@@ -24,6 +24,7 @@ from mitosam.models.precision import choose_precision
 from mitosam.models.promptable import Promptable
 from mitosam.models.settings import ModelSettings
 from mitosam.models.tuned import load_tuned
+from mitosam.ranks import current
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +54,16 @@ def place(sam: Promptable, settings: ModelSettings) -> Promptable:
 
 
 def choose_device(requested: str) -> torch.device:
-    """The device of that name, or a GPU if there is one for "auto".
+    """The device of that name, or a GPU if there is one for "auto"; of several processes, its own.
 
     Raises
     ------
     SettingsError
         There is no such device here.
     """
+    ranks = current()
+    if ranks.device and requested != "cpu":
+        return torch.device(ranks.device)
     if requested == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -90,18 +91,48 @@ class _Timing:
     rival_step_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sharing:
+    """What several processes make of the times of one."""
+
+    processes: int
+    batch_tiles: int
+
+    @property
+    def step_share(self) -> float:
+        """Of the tiles of a step, the most that one process computes."""
+        return math.ceil(self.batch_tiles / self.processes) / self.batch_tiles
+
+    def of(self, timing: _Timing) -> _Timing:
+        return replace(
+            timing,
+            encode_s=timing.encode_s / self.processes,
+            step_s=timing.step_s * self.step_share,
+            validation_s=timing.validation_s / self.processes,
+        )
+
+    def of_preset(self, timing: PartsTiming) -> PartsTiming:
+        return replace(
+            timing,
+            front_s=timing.front_s / self.processes,
+            step_s=timing.step_s * self.step_share,
+        )
+
+
 def plan(
     sources: Sources,
     settings: RunSettings,
     *,
     with_presets: bool = True,
+    processes: int = 1,
     progress: Progress = SILENT,
 ) -> Plan:
     """Time, peak memory and disk of `finetune`, from one encoding, one step and one answer here.
 
-    With each preset of parts too, unless told not to. Nothing is written but a temporary folder and
-    a tile's features, and what is in the cache already is not counted as saved, so a second run
-    takes less.
+    With each preset of parts too, unless told not to. Several `processes`, each on a device like
+    this one, share the tiles to encode and those of each step; the head is trained by one. Nothing
+    is written but a temporary folder and a tile's features, and what is in the cache already is not
+    counted as saved, so a second run takes less.
     """
     images, masks, pairing = open_pair(sources.images, sources.masks)
     progress.say(pairing.describe())
@@ -143,6 +174,8 @@ def plan(
         tiles=len(tiles) / len(everything),
         questions=sum(len(one.questions) for one in asked) / len(everything),
     )
+    sharing = _Sharing(processes=processes, batch_tiles=settings.training.batch_tiles)
+    timing, timings = sharing.of(timing), [sharing.of_preset(one) for one in timings]
     added = _add_up(settings, images, split, model, timing, sample, timings)
     return replace(added, tile=chosen)
 

@@ -11,6 +11,7 @@ from mitosam.data.oracle import object_boxes
 from mitosam.errors import InputError, SettingsError
 from mitosam.io.open import open_volume
 from mitosam.io.pairing import pair
+from mitosam.io.place import Place
 from mitosam.io.prompt_files import read_prompts, write_prompts
 from mitosam.io.tables import write_csv
 from mitosam.io.volume import Volume
@@ -33,12 +34,12 @@ class PredictionResult:
 
 
 def predict(
-    images: Path,
+    images: Place,
     out: Path,
     *,
     model: Path | str,
     prompts: Path | None = None,
-    from_masks: Path | None = None,
+    from_masks: Place | None = None,
     text: str | None = None,
     detector: Path | str | None = None,
     min_score: float | None = None,
@@ -103,7 +104,7 @@ def _result(out: Path, num_masks: int, num_sections: int) -> PredictionResult:
 
 def _check_choices(
     prompts: Path | None,
-    from_masks: Path | None,
+    from_masks: Place | None,
     text: str | None,
     detector: Path | str | None,
     min_score: float | None,
@@ -124,7 +125,9 @@ def _check_choices(
         )
 
 
-def _prompts_of_masks(volume: Volume, masks: Path | None, progress: Progress) -> dict[int, Prompts]:
+def _prompts_of_masks(
+    volume: Volume, masks: Place | None, progress: Progress
+) -> dict[int, Prompts]:
     assert masks is not None
     mask_volume = open_volume(masks)
     pairing = pair(volume, mask_volume)

@@ -14,6 +14,7 @@ from mitosam.config import RunSettings
 from mitosam.data.intensity import read_normalised
 from mitosam.inference.map_store import MapStore
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place
 from mitosam.io.prompt_files import write_prompts
 from mitosam.io.tables import write_csv
 from mitosam.io.volume import Volume
@@ -67,7 +68,7 @@ class Written:
 
 
 def write_named(
-    images: Path, out: Path, asked: Asked, settings: RunSettings, progress: Progress
+    images: Place, out: Path, asked: Asked, settings: RunSettings, progress: Progress
 ) -> Written:
     """Write `labels.tif` and `masks.csv` of what the words name, and the boxes if a detector asked.
 

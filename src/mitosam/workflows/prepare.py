@@ -14,6 +14,7 @@ from mitosam.errors import SettingsError
 from mitosam.geometry import PatchGrid
 from mitosam.io.open import open_volume
 from mitosam.io.pairing import Pairing, pair
+from mitosam.io.place import Place
 from mitosam.io.volume import Volume
 from mitosam.progress import SILENT, Progress
 from mitosam.workflows.runs import Run, new_run
@@ -26,12 +27,12 @@ TEST = "test"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The files a run reads: a volume with masks, and if wanted another one to report on."""
+    """What a run reads: a volume with masks, and if wanted another one to report on."""
 
-    images: Path
-    masks: Path
-    test_images: Path | None = None
-    test_masks: Path | None = None
+    images: Place
+    masks: Place
+    test_images: Place | None = None
+    test_masks: Place | None = None
     voxel_size_nm: tuple[float, float, float] | None = None
 
 
@@ -93,7 +94,7 @@ def check_sources(run: Run, sources: Sources) -> None:
         )
 
 
-def _check_pixels(run: Run, path: Path, sha256: str) -> None:
+def _check_pixels(run: Run, path: Place, sha256: str) -> None:
     if open_volume(path).sha256() != sha256:
         raise SettingsError(
             f"{run.folder} was made from other data than {path}; "
@@ -101,7 +102,7 @@ def _check_pixels(run: Run, path: Path, sha256: str) -> None:
         )
 
 
-def open_pair(images: Path, masks: Path) -> tuple[Volume, Volume, Pairing]:
+def open_pair(images: Place, masks: Place) -> tuple[Volume, Volume, Pairing]:
     """Both volumes, once it is clear which mask belongs to which image."""
     image_volume, mask_volume = open_volume(images), open_volume(masks)
     return image_volume, mask_volume, pair(image_volume, mask_volume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -13,13 +14,16 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mitosam.checksums import damaged, sealed_object, unsealed_object
 from mitosam.errors import ModelError
 from mitosam.inference.head_maps import PixelModel
 from mitosam.io.tables import write_csv
 from mitosam.models.head import HeadShape
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.progress import SILENT, Progress
+from mitosam.sealed_tensors import seal_tensors
 from mitosam.storage import atomic_path, write_text
+from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.workflows.automatic import AutomaticInfo
 from mitosam.workflows.head import head_shape, start_network, train_pixel_network
 from mitosam.workflows.models import LoadedModel
@@ -84,14 +88,27 @@ def has_rival(run: Run) -> bool:
 
 
 def read_rival_info(run: Run) -> AutomaticInfo:
-    """What validation sections chose for the U-Net; the defaults where they did not."""
+    """What validation sections chose for the U-Net; the defaults where they did not.
+
+    Raises
+    ------
+    DamagedFileError
+        Its file is damaged.
+    """
     path = _info_path(run.rival_weights(RIVAL))
-    return AutomaticInfo.parse(path.read_text("utf-8") if path.exists() else "")
+    if not path.exists():
+        return AutomaticInfo()
+    try:
+        return AutomaticInfo.model_validate(unsealed_object(path, json.loads(path.read_bytes())))
+    except (ValueError, AttributeError) as error:
+        what = "it does not say how the U-Net's maps become instances"
+        raise damaged(path, what, way_out="remove it to choose that anew") from error
 
 
 def save_rival_info(run: Run, info: AutomaticInfo) -> None:
     """Keep what validation sections chose beside the U-Net's weights."""
-    write_text(_info_path(run.rival_weights(RIVAL)), info.model_dump_json(indent=2) + "\n")
+    sealed = sealed_object(info.model_dump(mode="json"))
+    write_text(_info_path(run.rival_weights(RIVAL)), json.dumps(sealed, indent=2) + "\n")
 
 
 def copy_rival(weights: Path, run: Run) -> None:
@@ -116,8 +133,9 @@ def _train(run: Run, model: LoadedModel, seconds_left: float, progress: Progress
     write_csv(path.with_suffix(".csv"), result.curve)
     with atomic_path(path) as temporary:
         weights = {n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}
-        temporary.write_bytes(save(weights, {SHAPE_KEY: shape.model_dump_json()}))
-    run.head_checkpoint(RIVAL).unlink(missing_ok=True)
+        content = save(weights, {SHAPE_KEY: shape.model_dump_json()})
+        temporary.write_bytes(seal_tensors(content))
+    remove_checkpoint(run.head_checkpoint(RIVAL))
     return network
 
 

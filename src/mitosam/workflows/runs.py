@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,19 +17,41 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
+from mitosam.checksums import (
+    damaged,
+    sealed_object,
+    sealed_text,
+    unsealed_object,
+    unsealed_text,
+)
 from mitosam.config import RunSettings, changed_settings, read_settings
 from mitosam.data.prepared import PreparedVolume
 from mitosam.data.splits import Split
-from mitosam.errors import InputError, InputNotFoundError, MitosamError, SettingsError
-from mitosam.io.limits import read_json
+from mitosam.errors import (
+    DamagedFileError,
+    InputError,
+    InputNotFoundError,
+    MitosamError,
+    SettingsError,
+)
+from mitosam.io.limits import read_text
 from mitosam.storage import require_new_folder, write_text
 
 log = logging.getLogger(__name__)
 
 SETTINGS, PROVENANCE, PARTS = "settings.toml", "run.json", "parts.json"
+ANEW = "make the run anew"
 # The fact in run.json that says what data.tile_px = "auto" came to.
 TILE_SIZE = "tile size"
-REPORTED_PACKAGES = ("mitosam", "torch", "transformers", "monai", "numpy", "scikit-image")
+REPORTED_PACKAGES = (
+    "mitosam",
+    "torch",
+    "accelerate",
+    "transformers",
+    "monai",
+    "numpy",
+    "scikit-image",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +91,7 @@ class Run:
         """A new run in a folder that holds nothing yet."""
         require_new_folder(folder)
         run = cls(folder=folder, settings=settings)
-        write_text(folder / SETTINGS, settings.to_toml())
+        write_settings(folder / SETTINGS, settings)
         run.record({"created": now(), "command": " ".join(sys.argv), **machine()})
         return run
 
@@ -87,7 +109,7 @@ class Run:
                 f"{folder} is not a run (it has no {SETTINGS}); "
                 "make one with `mitosam finetune` or `mitosam prepare`"
             )
-        run = cls(folder=folder, settings=read_settings(folder / SETTINGS))
+        run = cls(folder=folder, settings=read_sealed_settings(folder / SETTINGS))
         source = run.provenance().get("derived_from")
         return replace(run, source=Path(source)) if source else run
 
@@ -118,7 +140,7 @@ class Run:
 
     def with_settings(self, settings: RunSettings) -> Run:
         """The run with other settings, which its folder holds from now on."""
-        write_text(self.folder / SETTINGS, settings.to_toml())
+        write_settings(self.folder / SETTINGS, settings)
         return replace(self, settings=settings)
 
     def derive(self, folder: Path, settings: RunSettings) -> Run:
@@ -196,8 +218,7 @@ class Run:
 
     def record(self, facts: dict[str, Any]) -> None:
         """Add facts to run.json."""
-        text = json.dumps(self.provenance() | facts, indent=2, default=str)
-        write_text(self.folder / PROVENANCE, text + "\n")
+        write_object(self.folder / PROVENANCE, self.provenance() | facts)
 
     def provenance(self) -> dict[str, Any]:
         """What run.json says."""
@@ -206,8 +227,8 @@ class Run:
 
     def write_parts(self, parts: dict[str, Split]) -> None:
         """Say which prepared volumes there are and how their sections are split."""
-        text = json.dumps({name: _split_to_json(split) for name, split in parts.items()}, indent=2)
-        write_text(self.prepared_folder / PARTS, text + "\n")
+        splits = {name: _split_to_json(split) for name, split in parts.items()}
+        write_object(self.prepared_folder / PARTS, splits)
 
     def parts(self) -> list[Part]:
         """The prepared volumes.
@@ -262,18 +283,49 @@ def new_run(folder: Path, settings: RunSettings) -> Iterator[Run]:
         raise
 
 
+def write_settings(path: Path, settings: RunSettings) -> None:
+    """The settings as TOML, with a checksum in the first line."""
+    write_text(path, sealed_text(settings.to_toml()))
+
+
+def read_sealed_settings(path: Path) -> RunSettings:
+    """The settings that a run was made with.
+
+    Raises
+    ------
+    DamagedFileError
+        They were changed since.
+    """
+    try:
+        unsealed_text(path, read_text(path, error=SettingsError))
+        return read_settings(path)
+    except UnicodeDecodeError as error:
+        raise damaged(path, str(error), way_out=f"restore it, or {ANEW}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{error}; restore {path}, or {ANEW}") from error
+
+
+def write_object(path: Path, values: Mapping[str, Any]) -> None:
+    """A JSON object that a run holds, with its checksum."""
+    write_text(path, json.dumps(sealed_object(values), indent=2) + "\n")
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object that a run holds.
 
     Raises
     ------
-    InputError
+    DamagedFileError
         It is damaged.
     """
-    found = read_json(path, way_out="make the run anew")
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged (no JSON object); make the run anew")
-    return found
+    try:
+        return unsealed_object(path, json.loads(read_text(path)))
+    except DamagedFileError as error:
+        raise damaged(path, error.what, way_out=ANEW) from error
+    except MitosamError:
+        raise
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise damaged(path, str(error), way_out=ANEW) from error
 
 
 def with_tile(settings: RunSettings, tile_px: int | Literal["auto"]) -> RunSettings:
@@ -325,8 +377,13 @@ def _split_from_json(path: Path, values: Any) -> Split:  # noqa: ANN401  # whate
 
 
 def now() -> str:
-    """The time, to the second, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The time, to the second, in UTC; the one in SOURCE_DATE_EPOCH, if that is set.
+
+    Then two runs that do the same write the same bytes. Source: https://reproducible-builds.org/specs/source-date-epoch/
+    """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    time = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+    return time.isoformat(timespec="seconds")
 
 
 def machine() -> dict[str, Any]:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from mitosam import __version__
 from mitosam.config import RunSettings, resolve_settings
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place, absolute
 from mitosam.io.tables import write_csv, write_json
+from mitosam.models.load import EMBEDDED
 from mitosam.models.shipped_head import WORTH
 from mitosam.morphometry.instances import InstanceRow
+from mitosam.morphometry.settings import LEAST_MEMORY_GB, MeasureSettings
 from mitosam.morphometry.summary import VolumeSummary
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic import Method
-from mitosam.workflows.measure import measure_volume
+from mitosam.workflows.measure_blocks import measure_volume
 from mitosam.workflows.runs import now
 from mitosam.workflows.segment_folder import FACTS, LABELS, WorkFolder
 from mitosam.workflows.segment_job import Job, Order
 from mitosam.workflows.segment_report import Pictures, write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import write_volumes
+from mitosam.workflows.tuned_model import tuned_weights
 from mitosam.workflows.voxel_sizes import VoxelSize
-from mitosam.workflows.workers import open_workers
+from mitosam.workflows.workers import Workers, open_workers
 
 MEMORY_GB = 4.0
 """What a process may take unless it is told otherwise."""
@@ -45,7 +50,7 @@ class SegmentResult:
 
 
 def segment(
-    images: Path,
+    images: Place,
     out: Path,
     *,
     model: Path | str,
@@ -64,7 +69,7 @@ def segment(
     Parameters
     ----------
     images
-        An image, a stack, or a folder of sections.
+        An image, a stack, or a folder of sections; a path or a URL.
     model
         A run, its `model.safetensors`, or a base model. Base models have a point grid only, but
         for the embedded one, whose head was trained on made-up volumes.
@@ -93,8 +98,8 @@ def segment(
     """
     started = time.monotonic()
     order = Order(
-        images=images,
-        model=model,
+        images=absolute(images),
+        model=_named_alike(model),
         method=method,
         voxel_size_nm=voxel_size_nm,
         settings=settings or resolve_settings(),
@@ -107,7 +112,8 @@ def segment(
         seconds = write_volumes(
             work, order, job, workers=workers, memory_gb=memory_gb, tiff=tiff, progress=progress
         )
-        rows, summary = _measure(work, job.voxel_size_nm, seconds, progress)
+        limits = MeasureSettings(memory_gb=max(memory_gb, LEAST_MEMORY_GB))
+        rows, summary = _measure(work, job.voxel_size_nm, limits, workers, seconds, progress)
         _draw(work, order, job, rows, summary, seconds, progress)
         work.hand_over()
     return SegmentResult(
@@ -122,17 +128,39 @@ def segment(
     )
 
 
+def _named_alike(model: Path | str) -> Path | str:
+    """A file or folder as workers find it, which stand elsewhere; other names stay names."""
+    is_file = tuned_weights(Path(model)) is not None or Path(model).exists()
+    return Path(model).absolute() if is_file and str(model) != EMBEDDED else model
+
+
 def _measure(
-    work: WorkFolder, size: VoxelSize | None, seconds: dict[str, float], progress: Progress
+    work: WorkFolder,
+    size: VoxelSize | None,
+    limits: MeasureSettings,
+    workers: Workers,
+    seconds: dict[str, float],
+    progress: Progress,
 ) -> tuple[tuple[InstanceRow, ...], VolumeSummary]:
     """The instances' rows, which go into `mitochondria.csv`, and their summary."""
     before = time.monotonic()
-    labels, trust = open_volume(work.labels), open_volume(work.probability)
-    sections = work.result / "sections.csv"
-    rows, summary = measure_volume(labels, sections, size, trust, progress=progress)
-    write_csv(work.result / "mitochondria.csv", rows, InstanceRow)
+    scratch = work.folder / "measure"
+    scratch.mkdir(exist_ok=True)
+    measured = measure_volume(
+        partial(open_volume, work.labels),
+        work.result / "sections.csv",
+        size,
+        partial(open_volume, work.probability),
+        scratch=scratch,
+        settings=limits,
+        workers=workers,
+        progress=progress,
+    )
+    write_csv(work.result / "mitochondria.csv", measured.instances, InstanceRow)
+    for remark in measured.remarks:
+        progress.say(remark)
     seconds["measuring"] = time.monotonic() - before
-    return rows, summary
+    return measured.instances, measured.volume
 
 
 def _draw(

@@ -25,6 +25,7 @@ from mitosam.inference.blocks import BlockGrid
 from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.panes import pane_grid
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place
 from mitosam.io.volume import Volume
 from mitosam.models.promptable import hash_weights
 from mitosam.models.shipped_head import WORTH
@@ -112,7 +113,7 @@ def _checked(grid: BlockGrid) -> list[int]:
 class Order:
     """What a user asks to be segmented, and by what; every worker opens it for itself."""
 
-    images: Path
+    images: Place
     model: Path | str
     method: Method | Literal["auto"]
     voxel_size_nm: VoxelSize | None

@@ -27,6 +27,7 @@ from mitosam.io.write import write_sections_tiff
 from mitosam.progress import Progress
 from mitosam.workflows.segment_folder import WorkFolder
 from mitosam.workflows.segment_job import Job, Order
+from mitosam.workflows.segment_seal import remove_damaged_volume, seal_volume
 from mitosam.workflows.workers import InProcess, Task, Workers
 
 BASE_BYTES = 1.2e9
@@ -128,6 +129,9 @@ def write_volumes(
     """Labels and probabilities; the seconds that each stage took."""
     store = open_store(work.folder / "maps", job.shape_zyx, memory_gb)
     each_block = on_workers(workers, progress)
+    seals = {path: work.folder / f"{path.name}.seal" for path in (work.labels, work.probability)}
+    for path, seal in seals.items():
+        remove_damaged_volume(path, seal, progress)
     seconds = {}
     started = time.monotonic()
     if not (work.labels.exists() and work.probability.exists()):
@@ -137,10 +141,12 @@ def write_volumes(
     if not work.labels.exists():
         found = store.find(job.instances, each_block)
         _write_zarr(work.labels, job, store, found.read, "labels", each_block, progress)
+        seal_volume(work.labels, seals[work.labels])
     if not work.probability.exists():
         _write_zarr(
             work.probability, job, store, partial(_foreground, store), "image", each_block, progress
         )
+        seal_volume(work.probability, seals[work.probability])
     _write_tiffs(work, tiff=tiff)
     seconds["labels"] = time.monotonic() - started
     return seconds

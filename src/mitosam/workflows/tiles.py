@@ -18,6 +18,7 @@ from mitosam.data.views import AS_IT_IS, NUM_SYMMETRIES, View
 from mitosam.embeddings import EmbeddingCache, Tile
 from mitosam.geometry import ModelFrame, PatchGrid, Window, tile_windows
 from mitosam.progress import SILENT, Progress
+from mitosam.workflows.encoding import encode_together
 
 if TYPE_CHECKING:
     from mitosam.models.promptable import Promptable
@@ -164,6 +165,7 @@ def encode_tiles(
 ) -> list[str]:
     """The cache's keys of the tiles, encoded where they are not there yet."""
     wanted = [Tile(frame=tile.frame(input_px), read=tile.pixels) for tile in tiles]
+    encode_together(wanted, cache, progress)
     return cache.fill(wanted, progress=progress)
 
 

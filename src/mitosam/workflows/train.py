@@ -10,10 +10,10 @@ from pathlib import Path
 from mitosam.errors import OutputExistsError
 from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import sole_writer
+from mitosam.ranks import current, join
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.decoder import train_decoder
-from mitosam.workflows.head import train_head
+from mitosam.workflows.head import encode_sections, train_head
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run
 
@@ -40,7 +40,9 @@ def train(
     """Train on a prepared run and write `model.safetensors`.
 
     Training begins with the base model, or with the tuned one in the file `start_from`. A training
-    that was killed goes on from its last validation and ends at the same weights.
+    that was killed goes on from its last validation and ends at the same weights. Of several
+    processes that torchrun started, each trains the model's parts on its share of every step, and
+    the first trains the head.
 
     Raises
     ------
@@ -48,9 +50,12 @@ def train(
         The run is trained already.
     OutputInUseError
         Another process is working on it.
+    RankError
+        One of several processes ended.
     """
-    with sole_writer(run.folder):
-        return _train(run, model, start_from, seconds_left, progress)
+    ranks = join(run.settings.model.device)
+    with ranks.writing(run.folder):
+        return _train(run, model, start_from, seconds_left, ranks.voice(progress))
 
 
 def _train(
@@ -61,7 +66,8 @@ def _train(
     progress: Progress,
 ) -> TrainedParts:
     run.require_own_model()
-    if is_trained(run):
+    ranks = current()
+    if ranks.agree(is_trained(run)):
         raise OutputExistsError(
             f"{run.tuned_weights} exists already; remove it to train this run anew"
         )
@@ -69,7 +75,7 @@ def _train(
     model = model or load_base(run.settings)
     with_head = run.settings.head.enabled
     decoder = None
-    if not run.tuned_weights.exists():
+    if not ranks.agree(run.tuned_weights.exists()):
         share = DECODER_SHARE if with_head else 1.0
         decoder = train_decoder(
             run, model, start_from=start_from, seconds_left=share * seconds_left, progress=progress
@@ -78,8 +84,11 @@ def _train(
         return TrainedParts(decoder=decoder, head=None)
     # Whose encoder may have been trained, so that the head must read its embeddings.
     model = with_tuned(model, run.tuned_weights, run.settings.cache)
+    encode_sections(run, model, ("train", "validation"), progress)
     left = seconds_left - (time.monotonic() - started)
-    head = train_head(run, model, start_from=start_from, seconds_left=left, progress=progress)
+    head = ranks.led(
+        lambda: train_head(run, model, start_from=start_from, seconds_left=left, progress=progress)
+    )
     return TrainedParts(decoder=decoder, head=head)
 
 

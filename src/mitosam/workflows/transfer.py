@@ -12,6 +12,7 @@ from mitosam.data.intensity import Normalisation, adopt_normalisation
 from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split, parse_sections
 from mitosam.errors import SettingsError
+from mitosam.io.place import Place
 from mitosam.models.tuned import TunedInfo, read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path
@@ -23,8 +24,8 @@ from mitosam.workflows.tuned_model import tuned_weights
 
 def transfer(
     model: Path | str,
-    images: Path,
-    masks: Path,
+    images: Place,
+    masks: Place,
     out: Path,
     *,
     sections: str | None = None,

@@ -9,6 +9,7 @@ import tifffile
 from mitosam.config import resolve_settings
 from mitosam.data.phantom import make_phantom
 from mitosam.errors import InputError, OutputExistsError, SettingsError, StorageError
+from mitosam.io.place import Url
 from mitosam.io.write import write_stack_tiff
 from mitosam.models.tuned import read_tuned_info
 from mitosam.ui.session.opening import open_session, work_folder
@@ -207,3 +208,10 @@ def test_a_detector_is_asked_for_other_words(opened, tmp_path):
     answer = session.view(0).ask("nuclei")
     assert "found" in answer
     assert "proposed on section 1" in answer
+
+
+def test_the_work_on_a_dataset_lies_beside_its_file_and_that_at_a_url_needs_a_folder(tmp_path):
+    (tmp_path / "a.h5").touch()
+    assert work_folder(tmp_path / "a.h5:/b/raw") == tmp_path / "a.mitosam"
+    with pytest.raises(SettingsError, match="needs a folder: --out"):
+        work_folder(Url("s3://bucket/a.zarr"))

@@ -11,8 +11,10 @@ from jaxtyping import Int
 
 from mitosam.config import RunSettings, resolve_settings
 from mitosam.data.masks import survey_masks
-from mitosam.errors import InputError, OutputExistsError
+from mitosam.errors import InputError, OutputExistsError, SettingsError
+from mitosam.io.hdf5 import split_dataset
 from mitosam.io.open import open_volume
+from mitosam.io.place import Place, Url
 from mitosam.io.volume import Volume
 from mitosam.models.detectors import load_detector
 from mitosam.progress import SILENT, Progress
@@ -27,9 +29,9 @@ from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 
 def open_session(
-    images: Path,
+    images: Place,
     *,
-    labels: Path | None = None,
+    labels: Place | None = None,
     model: Path | str | None = None,
     out: Path | None = None,
     voxel_size_nm: VoxelSize | None = None,
@@ -42,14 +44,15 @@ def open_session(
     Parameters
     ----------
     images
-        An image, a stack, an OME-Zarr or a folder of sections.
+        An image, a stack, an OME-Zarr or a folder of sections; a path or a URL.
     labels
         Ids, or a mask whose pieces become objects, with which a new session begins.
     model
         A run, its `model.safetensors`, or a base model (which outlines what is pointed at only); by
         default the one taught here last, else the embedded one.
     out
-        The folder of the work; by default beside the images, with the ending `.mitosam`.
+        The folder of the work; by default beside the images, with the ending `.mitosam`;
+        to be given where they lie at a URL.
     detector
         A text-grounded detector for words that are none of the model's own; see `load_detector`.
 
@@ -99,8 +102,17 @@ def open_session(
     return session
 
 
-def work_folder(images: Path) -> Path:
-    """Where the work on these images is kept by default: beside them."""
+def work_folder(images: Place) -> Path:
+    """Where the work on these images is kept by default: beside them.
+
+    Raises
+    ------
+    SettingsError
+        The images lie at a URL.
+    """
+    if isinstance(images, Url):
+        raise SettingsError(f"{images} is not on this machine, so the work needs a folder: --out")
+    images = images if images.exists() else Path(split_dataset(images.as_posix())[0])
     images = images.resolve()
     name = images.name if images.is_dir() else images.name.split(".")[0] or images.name
     return images.with_name(f"{name}{SUFFIX}")
@@ -123,7 +135,7 @@ def _taught(store: AnnotationStore) -> Path | None:
     return Path(taught) if taught and Path(taught).exists() else None
 
 
-def _take_labels(session: Session, path: Path, progress: Progress) -> None:
+def _take_labels(session: Session, path: Place, progress: Progress) -> None:
     if session.undo_title() is not None or session.annotated():
         raise OutputExistsError(
             f"{session.folder} holds labels already; leave --labels out to go on with them, or "

@@ -1,0 +1,1 @@
+"""Faults on purpose: kills, full disks, damaged files, lost stores, and what comes of them."""

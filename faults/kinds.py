@@ -1,0 +1,252 @@
+"""The faults: what is done to a command at work, or to its files before it is started again."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from faults.child import Act, Child, Ended, start
+
+Command = Any
+Fault = Callable[["Trial"], list[Ended]]
+
+
+class Trial:
+    """One command in its folder, and what happens to it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Command,
+        rng: Random,
+        *,
+        seconds: float = 0.0,
+        num_writes: int = 0,
+        num_bytes: int = 0,
+    ) -> None:
+        self.folder = folder
+        self.command = command
+        self.seconds = seconds
+        """What it takes undisturbed."""
+        self.num_writes = num_writes
+        """How often it renames or flushes a file."""
+        self.num_bytes = num_bytes
+        """How much more is on the disk at its end."""
+        self.rng = rng
+        self.patterns: tuple[str, ...] = ("**/*",)
+        self.out = ""
+        self.notes: list[str] = []
+        self._logs = 0
+
+    def start(self, before: Act = lambda: None) -> Child:
+        """The command at work."""
+        self._logs += 1
+        log = self.folder.with_name(f"{self.folder.name}-logs") / f"{self._logs}.txt"
+
+        def enter() -> None:
+            os.chdir(self.folder)
+            before()
+
+        return start(self.command, log, enter)
+
+    def moment(self) -> float:
+        """A time at which it is at work."""
+        return self.rng.uniform(0.0, self.seconds)
+
+
+def count_writes(into: Path) -> None:
+    """Note in a file how often this process renames or flushes."""
+    _at_write(lambda number: into.write_text(str(number)))
+
+
+def _at_write(act: Callable[[int], object]) -> None:
+    """Call `act` with the number of each rename or flush, before it happens."""
+    count = 0
+
+    def wrap(name: str) -> None:
+        real = getattr(os, name)
+
+        def wrapped(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+            nonlocal count
+            count += 1
+            act(count)
+            return real(*args, **options)
+
+        setattr(os, name, wrapped)
+
+    for name in ("replace", "rename", "fsync", "unlink"):
+        wrap(name)
+
+
+def _signalled(number: int) -> Fault:
+    def disturb(trial: Trial) -> list[Ended]:
+        child, moment = trial.start(), trial.moment()
+        child.sleep(moment)
+        child.send(number)
+        trial.notes.append(f"at {moment:.2f} s")
+        return [child.wait()]
+
+    return disturb
+
+
+def kill_at_write(trial: Trial) -> list[Ended]:
+    """SIGKILL just before the n-th rename, flush or removal of a file."""
+    last = trial.rng.randint(1, max(trial.num_writes, 1))
+    trial.notes.append(f"before write {last} of {trial.num_writes}")
+
+    def arm() -> None:
+        _at_write(lambda n: os.kill(os.getpid(), signal.SIGKILL) if n == last else None)
+
+    return [trial.start(arm).wait()]
+
+
+def no_large_file(trial: Trial) -> list[Ended]:
+    """A quota: no file may grow beyond a size."""
+    limit = int(2 ** trial.rng.uniform(6, 15))
+    trial.notes.append(f"no file above {limit} bytes")
+
+    def arm() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        # the child's own log is a file too
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+
+    return [trial.start(arm).wait()]
+
+
+def full_disk(trial: Trial) -> list[Ended]:
+    """A disk of its own, which is full after some more bytes, or some more files."""
+    kept = trial.folder.with_name("kept")
+    trial.folder.rename(kept)
+    trial.folder.mkdir()
+    free = int(trial.num_bytes * trial.rng.uniform(0.0, 0.9))
+    trial.notes.append(f"disk full after {free} more bytes")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(trial.folder)]
+    subprocess.run(mount, check=True)
+    try:
+        shutil.copytree(kept, trial.folder, dirs_exist_ok=True, symlinks=True)
+        used = shutil.disk_usage(trial.folder).used  # in whole pages
+        remount = ["mount", "-o", f"remount,size={max(used + free, 4096)}", str(trial.folder)]
+        subprocess.run(remount, check=True)
+        ended = trial.start().wait()
+        shutil.rmtree(kept)
+        shutil.copytree(trial.folder, kept, symlinks=True)  # the same files with space again
+    finally:
+        subprocess.run(["umount", "--lazy", str(trial.folder)], check=True)
+        trial.folder.rmdir()
+        kept.rename(trial.folder)
+    return [ended]
+
+
+def _damaged(damage: Callable[[Path, Random], str]) -> Fault:
+    def disturb(trial: Trial) -> list[Ended]:
+        child, moment = trial.start(), trial.moment()
+        child.sleep(moment)
+        child.send(signal.SIGKILL)
+        ended = child.wait()
+        if ended.code == 0:
+            trial.notes.append("it had ended")
+            return [ended]
+        patterns = trial.rng.sample(trial.patterns, len(trial.patterns))
+        found = (_files(trial.folder, pattern) for pattern in patterns)
+        files = next((files for files in found if files), [])
+        if not files:
+            trial.notes.append("nothing to damage")
+            return [ended]
+        path = trial.rng.choice(files)
+        trial.notes.append(f"{path.relative_to(trial.folder)} {damage(path, trial.rng)}")
+        return [ended]
+
+    return disturb
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    found = (path for path in folder.glob(pattern) if path.is_file() and path.stat().st_size)
+    return sorted(path for path in found if ".lock-" not in path.name)
+
+
+def flip(path: Path, rng: Random) -> str:
+    """Another bit somewhere in a file, as from a bad cable."""
+    content = bytearray(path.read_bytes())
+    place, bit = rng.randrange(len(content)), rng.randrange(8)
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+    return f"has bit {bit} of byte {place} of {len(content)} flipped"
+
+
+def truncate(path: Path, rng: Random) -> str:
+    """A file that is shorter, as after a power cut."""
+    size = path.stat().st_size
+    length = rng.randrange(size)
+    os.truncate(path, length)
+    return f"is cut to {length} of {size} bytes"
+
+
+def zero(path: Path, rng: Random) -> str:
+    """A page of zeros, as after a power cut on another kind of disk."""
+    content = bytearray(path.read_bytes())
+    first = rng.randrange(len(content)) // 4096 * 4096
+    num = len(content[first : first + 4096])
+    content[first : first + 4096] = bytes(num)
+    path.write_bytes(content)
+    return f"has {num} zeros from byte {first} of {len(content)}"
+
+
+def store_away(trial: Trial) -> list[Ended]:
+    """What it writes to goes away for a while, and comes back as it was."""
+    child, moment = trial.start(), trial.moment()
+    child.sleep(moment)
+    names = [name for name in (trial.out, f".{trial.out}.work", "cache") if name]
+    there = [trial.folder / name for name in names if (trial.folder / name).is_dir()]
+    if not there:
+        trial.notes.append(f"nothing there at {moment:.2f} s")
+        return [child.wait()]
+    store = trial.rng.choice(there)
+    away = store.with_name(f"{store.name}-away")
+    store.rename(away)
+    child.sleep(trial.rng.uniform(0.05, 0.6))
+    while True:
+        shutil.rmtree(store, ignore_errors=True)  # what was written meanwhile is lost with it
+        try:
+            away.rename(store)
+            break
+        except OSError:
+            continue
+    trial.notes.append(f"{store.name} at {moment:.2f} s")
+    return [child.wait()]
+
+
+def two_processes(trial: Trial) -> list[Ended]:
+    """The same command twice, with next to no time or some between them."""
+    first = trial.start()
+    first.sleep(trial.rng.choice((0.0, 0.02, trial.moment())))
+    second = trial.start()
+    if trial.rng.random() < 0.4:
+        first.sleep(trial.moment())
+        first.send(signal.SIGKILL)
+        trial.notes.append("the first was killed")
+    return [first.wait(), second.wait()]
+
+
+KINDS: dict[str, Fault] = {
+    "SIGKILL": _signalled(signal.SIGKILL),
+    "SIGKILL at a write": kill_at_write,
+    "SIGTERM": _signalled(signal.SIGTERM),
+    "SIGINT": _signalled(signal.SIGINT),
+    "file size limit": no_large_file,
+    "full disk": full_disk,
+    "flipped bit": _damaged(flip),
+    "cut file": _damaged(truncate),
+    "page of zeros": _damaged(zero),
+    "store away": store_away,
+    "two processes": two_processes,
+}
+DAMAGES = ("flipped bit", "cut file", "page of zeros")

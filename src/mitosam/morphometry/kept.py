@@ -1,0 +1,92 @@
+"""Partial results on disk, from which a measurement that was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mitosam.checksums import read_sealed, write_sealed
+from mitosam.errors import DamagedFileError
+
+log = logging.getLogger(__name__)
+
+Arrays = Mapping[str, np.ndarray]
+_KEY = "key"
+_MADE_BY = "mitosam measure 1"
+"""Changes whenever the same voxels would be counted otherwise."""
+
+
+def content_key(facts: Mapping[str, object], arrays: Mapping[str, np.ndarray | None]) -> str:
+    """A hash of all that a result depends on: JSON's kinds of facts, and whole arrays."""
+    text = json.dumps({**facts, "made_by": _MADE_BY}, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        if array is not None:
+            digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def kept_name(kind: str, number: int) -> str:
+    """The name of one of many results of a kind."""
+    return f"{kind}_{number:08d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A folder of results, each with the key of what it was made from."""
+
+    folder: Path
+
+    def save(self, name: str, key: str, arrays: Arrays) -> None:
+        """Keep a result, whole or not at all.
+
+        Raises
+        ------
+        StorageError
+            The disk is full or cannot be written.
+        """
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+            for member, array in {_KEY: np.array(key), **arrays}.items():
+                with file.open(f"{member}.npy", "w") as entry:
+                    np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
+        write_sealed(self._path(name), buffer.getbuffer())
+
+    def load(self, name: str, *members: str) -> dict[str, np.ndarray]:
+        """A result, or only some of its arrays.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none.
+        DamagedFileError
+            It is not whole, or a byte of it changed.
+        """
+        payload = io.BytesIO(read_sealed(self._path(name)))
+        with np.load(payload, allow_pickle=False) as file:
+            return {member: file[member] for member in members or file.files if member != _KEY}
+
+    def key(self, name: str) -> str | None:
+        """Of what the result was made; None where there is none, or it is damaged."""
+        try:
+            payload = io.BytesIO(read_sealed(self._path(name)))
+        except FileNotFoundError:
+            return None
+        except DamagedFileError as error:
+            log.warning("%s; it is made anew", error)
+            return None
+        with np.load(payload, allow_pickle=False) as file:
+            return str(file[_KEY])
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"
