@@ -105,7 +105,8 @@ def _state() -> TrainingState:
     optimizer = torch.optim.Adam(trained.parameters())
     trained(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    return TrainingState(trained=trained, averaged=averaged, optimizer=optimizer)
+    scaler = torch.amp.GradScaler(enabled=False)
+    return TrainingState(trained=trained, averaged=averaged, optimizer=optimizer, scaler=scaler)
 
 
 def checkpoint(folder: Path) -> Path:
