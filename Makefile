@@ -13,7 +13,7 @@ ENV := .venv/.complete
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-napari check results bench faults docs clean
+.PHONY: help env demo test test-napari fuzz check results bench faults docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ $(NAPARI_ENV): pyproject.toml constraints.txt constraints-napari.txt
 test-napari: $(NAPARI_ENV) ## the plugin's manifest and its tests, in a real napari
 	.venv-napari/bin/npe2 validate --imports mitosam
 	OMP_NUM_THREADS=1 .venv-napari/bin/python -m pytest tests/ui/napari -W ignore::DeprecationWarning
+
+FUZZ_ARGS ?= --cases 100000 --out build/fuzz.json
+fuzz: $(ENV) ## damaged files of every format, by the hundred thousand (an hour or more)
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -m tests.fuzz.run $(FUZZ_ARGS)
 
 check: $(ENV) ## style, types and layers
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import startup
+from benchmarks.abuse import Abuse
+from benchmarks.abuse_page import abuse_part
 from benchmarks.arithmetic import PartSpeed
 from benchmarks.interactive import Interactive
 from benchmarks.interactive_page import interactive_part
@@ -35,6 +37,7 @@ class Findings:
     segment: SegmentAnswer | None = None
     interactive: Interactive | None = None
     startup: dict[str, Spread] | None = None
+    abuse: Abuse | None = None
 
 
 def to_markdown(found: Findings) -> str:
@@ -52,6 +55,8 @@ def to_markdown(found: Findings) -> str:
         parts.append(interactive_part(found.interactive, table))
     if found.startup:
         parts.append(_startup(found.startup))
+    if found.abuse:
+        parts.append(abuse_part(found.abuse, table))
     return "\n".join(parts)
 
 

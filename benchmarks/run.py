@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import arithmetic, interactive, job, memory, segment, startup
+from benchmarks import abuse, arithmetic, interactive, job, memory, segment, startup
 from benchmarks.fresh import ROOT, Setup
 from benchmarks.machine import describe_machine
 from benchmarks.page import Findings, to_markdown
@@ -32,6 +32,7 @@ QUESTIONS: dict[str, Callable[[Setup], object]] = {
     "segment": segment.ask,
     "interactive": interactive.ask,
     "startup": startup.ask,
+    "abuse": abuse.ask,
 }
 # Of the real volume's patches of 256 px, those with mitochondria.
 NUM_PATCHES = 1640

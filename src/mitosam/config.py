@@ -19,6 +19,7 @@ from mitosam.embeddings import CacheSettings
 from mitosam.errors import InputNotFoundError, SettingsError
 from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.inference.settings import PointGridSettings, PromptedSettings
+from mitosam.io.limits import read_text
 from mitosam.models.settings import ModelSettings
 from mitosam.training.head_settings import HeadSettings
 from mitosam.training.settings import TrainingSettings
@@ -154,10 +155,12 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_text(path, error=SettingsError))
+    except SettingsError:
+        raise
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{path} does not exist") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise SettingsError(f"{path} is not a TOML file: {error}") from error
 
 

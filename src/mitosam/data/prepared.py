@@ -18,6 +18,8 @@ from mitosam.data.intensity import Normalisation, measure_normalisation, read_fi
 from mitosam.data.masks import Coding, MaskSurvey, survey_masks
 from mitosam.data.splits import split_halves
 from mitosam.errors import DamagedFileError, InputError, InputNotFoundError
+from mitosam.io.arrays import map_array
+from mitosam.io.limits import read_text
 from mitosam.io.pairing import Pairing, pair
 from mitosam.io.volume import ContentHash, Volume
 from mitosam.progress import SILENT, Progress
@@ -271,8 +273,9 @@ def _read_info(folder: Path) -> PreparedInfo:
     path = folder / INFO
     if not path.is_file():
         raise InputNotFoundError(f"{folder} holds no prepared volume (no {INFO}); {AGAIN}")
+    text = _info_text(path)
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(text)
         return PreparedInfo.model_validate(unsealed_object(path, found))
     except DamagedFileError as error:
         raise damaged(path, error.what, way_out=AGAIN) from error
@@ -280,15 +283,19 @@ def _read_info(folder: Path) -> PreparedInfo:
         first = error.errors()[0]
         where = f"at {'.'.join(map(str, first['loc']))}"
         raise damaged(path, f"{where}: {first['msg']}", way_out=AGAIN) from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise damaged(path, f"at its start: {error}", way_out=AGAIN) from error
+
+
+def _info_text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except UnicodeDecodeError as error:
         raise damaged(path, f"at its start: {error}", way_out=AGAIN) from error
 
 
 def _map(path: Path, shape_zyx: tuple[int, int, int], expected: str | None) -> np.ndarray[Any, Any]:
-    try:
-        array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, str(error), way_out=AGAIN) from error
+    array = map_array(path, AGAIN)
     if array.shape != shape_zyx:
         raise InputError(f"{path} has shape {array.shape}, but {INFO} says {shape_zyx}; {AGAIN}")
     if expected is not None and checksum_of_file(path) != expected:

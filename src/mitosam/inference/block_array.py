@@ -15,13 +15,17 @@ from mitosam.checksums import checksum_of_parts, read_sealed, write_sealed
 from mitosam.errors import DamagedFileError
 from mitosam.geometry import Box
 from mitosam.inference.blocks import STEP_PX, BlockGrid
+from mitosam.io.ome_zarr_metadata import read_node
 from mitosam.storage import disk_errors_of
 
 log = logging.getLogger(__name__)
 
 CHUNK_PX = 2 * STEP_PX
 _ARRAY, _DONE = "array.zarr", "done"
-READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError)
+READ_ERRORS = (
+    *(OSError, ValueError, RuntimeError, LookupError),
+    *(TypeError, ArithmeticError, AttributeError, EOFError, MemoryError),
+)
 """What zarr and its codecs raise on chunks that are damaged."""
 
 
@@ -102,6 +106,7 @@ class BlockArray:
         path = self.folder / _ARRAY
         shape = (self._channels, *self.grid.shape_zyx)
         try:
+            read_node(path)  # raises where a codec could run what stands in a chunk
             array = zarr.open_array(store=path, mode="r+")
             is_same = array.shape == shape and array.dtype == self._dtype
             if is_same and array.attrs.get("block_zyx") == list(self.grid.block_zyx):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import weakref
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from jaxtyping import Shaped
 from mitosam.errors import InputError, MitosamError
 from mitosam.geometry import Box
 from mitosam.io.axes import axis_order
+from mitosam.io.limits import CHUNK, PAGES, SECTION
 from mitosam.io.remote import RemoteFile
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
@@ -99,6 +101,9 @@ class _Hdf5Reader:
             raise self._explained(error) from error
         self.shape_zyx = self._axes.lengths(shape)
         self.chunk_zyx = self._axes.lengths(chunks)
+        PAGES.check(self.what, self.shape_zyx[0])
+        if self._dataset.chunks is not None:
+            CHUNK.check(self.what, math.prod(chunks) * self.dtype.itemsize)
 
     @property
     def name(self) -> str:
@@ -108,6 +113,7 @@ class _Hdf5Reader:
     def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
         """The values of section `z`."""
         _, height, width = self.shape_zyx
+        SECTION.check(self.what, height * width * self.dtype.itemsize)
         section: Shaped[np.ndarray, "h w"] = self.read_box(Box((z, 0, 0), (z + 1, height, width)))[
             0
         ]

@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from mitosam.errors import InputError
 from mitosam.geometry import Box
+from mitosam.io.limits import PAGES, SECTION
 from mitosam.io.remote import RemoteFile
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume
@@ -66,6 +67,7 @@ def open_mrc(source: Path | RemoteFile) -> Volume:
             f"{what} is cut short: its header tells of {header.num_bytes} bytes, and it has "
             f"{size}; copy it again from its source"
         )
+    PAGES.check(what, header.shape_zyx[0])
     reader = _MrcReader(source, what, header)
     name = PurePosixPath(what.replace("\\", "/")).name
     num_sections = header.shape_zyx[0]
@@ -174,6 +176,7 @@ class _MrcReader:
     def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
         """The values of section `z`."""
         _, height, width = self._header.shape_zyx
+        SECTION.check(self._what, height * width * self._header.dtype.itemsize)
         section: Shaped[np.ndarray, "h w"] = self.read_box(Box((z, 0, 0), (z + 1, height, width)))[
             0
         ]

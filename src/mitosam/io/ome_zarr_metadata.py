@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from mitosam.errors import InputError, MitosamError
 from mitosam.io.tiff_voxels import NM_PER_UNIT, Sizes
 from mitosam.io.zarr_folder import Folder, local_folder
+from mitosam.io.zarr_limits import compressor_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def is_zarr(folder: Path | Folder) -> bool:
 class Node:
     """One group or array of a zarr hierarchy.
 
-    `ome` holds its OME metadata, if any, and `is_blosc` says that blosc made an array's chunks.
+    `ome` holds its OME metadata, if any, and `compressor` is what packed an array's chunks.
     """
 
     folder: Folder
@@ -50,7 +51,7 @@ class Node:
     is_array: bool
     ome: dict[str, Any]
     axis_names: tuple[str, ...] | None
-    is_blosc: bool
+    compressor: str | None
 
 
 def read_node(place: Path | Folder) -> Node:
@@ -74,8 +75,6 @@ def read_node(place: Path | Folder) -> Node:
         is_array = array is not None
         metadata = array or _read_json(folder, ".zgroup") or {}
         attributes = _read_json(folder, ".zattrs")
-    if is_array:
-        _check_harmless(folder, metadata)
     attributes = attributes if isinstance(attributes, dict) else {}
     ome = attributes.get("ome", attributes)
     return Node(
@@ -84,7 +83,7 @@ def read_node(place: Path | Folder) -> Node:
         is_array=is_array,
         ome=ome if isinstance(ome, dict) else {},
         axis_names=_dimension_names(metadata, attributes) if is_array else None,
-        is_blosc=is_array and _last_codec(metadata) == "blosc",
+        compressor=_check_harmless(folder, metadata) if is_array else None,
     )
 
 
@@ -97,7 +96,7 @@ def _read_json(folder: Folder, name: str) -> dict[str, Any] | None:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{folder.at(name)} is damaged ({error}); copy it again from its source"
+            f"{folder.at(name)} is damaged ({str(error)[:200]}); copy it again from its source"
         ) from error
     if not isinstance(content, dict):
         raise InputError(
@@ -106,20 +105,28 @@ def _read_json(folder: Folder, name: str) -> dict[str, Any] | None:
     return None if text is None else content
 
 
-def _check_harmless(folder: Folder, metadata: dict[str, Any]) -> None:
-    """Raise if the array holds Python objects, which zarr would unpickle, or unknown codecs."""
+def _check_harmless(folder: Folder, metadata: dict[str, Any]) -> str | None:
+    """The array's compressor, provided it holds no Python objects, which zarr would unpickle.
+
+    Raises
+    ------
+    InputError
+        It does, or its codecs are unknown or too many.
+    """
     dtype = metadata.get("dtype", metadata.get("data_type"))
     if not isinstance(dtype, str) or dtype.startswith("|O"):
         raise InputError(
             f"{folder} holds {dtype} values, not numbers; save it as an array of those"
         )
-    found = [metadata.get(key) for key in ("compressor", "filters", "codecs")]
-    unknown = sorted({name for name in _codec_names(found) if name not in SAFE_CODECS})
+    found = [metadata.get(key) for key in ("filters", "compressor", "codecs")]
+    codecs = list(_codec_names(found))
+    unknown = sorted({name for name in codecs if name not in SAFE_CODECS})
     if unknown:
         raise InputError(
             f"{folder} is stored with {', '.join(unknown)}, which is not read here; "
             "save it with zstd, blosc or gzip"
         )
+    return compressor_of(folder, codecs)
 
 
 def _codec_names(found: Any) -> Iterator[str]:  # noqa: ANN401
@@ -133,12 +140,6 @@ def _codec_names(found: Any) -> Iterator[str]:  # noqa: ANN401
     elif isinstance(found, list):
         for item in found:
             yield from [item] if isinstance(item, str) else _codec_names(item)
-
-
-def _last_codec(metadata: dict[str, Any]) -> str | None:
-    codecs = metadata.get("codecs")
-    last = codecs[-1] if isinstance(codecs, list) and codecs else metadata.get("compressor")
-    return next(_codec_names(last), None)
 
 
 def _dimension_names(
@@ -240,4 +241,4 @@ def _leads_out(path: str) -> bool:
     """Whether a path within a group is absolute, a URL, or goes up, in any system's spelling."""
     parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
     rooted = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor != ""
-    return rooted or ".." in parts or "::" in path or "://" in path or "\0" in path
+    return rooted or ".." in parts or bool(set(path) & set("\\:\0"))

@@ -16,10 +16,12 @@ from jaxtyping import Shaped
 from mitosam.errors import InputError, MitosamError
 from mitosam.geometry import Box
 from mitosam.io.axes import axis_order
-from mitosam.io.ome_zarr_metadata import NODE_FILES, Node, is_zarr, read_multiscale, read_node
+from mitosam.io.limits import PAGES, SECTION
+from mitosam.io.ome_zarr_metadata import Node, is_zarr, read_multiscale, read_node
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
 from mitosam.io.zarr_folder import Folder, local_folder
+from mitosam.io.zarr_limits import open_guarded
 
 if TYPE_CHECKING:
     import zarr
@@ -76,6 +78,7 @@ def _what_to_name(folder: Folder) -> str:
 def _volume(node: Node, level: Node, axis_names: tuple[str, ...] | None, sizes: Sizes) -> Volume:
     reader = _SlabReader(level, axis_names)
     num_sections = reader.shape_zyx[0]
+    PAGES.check(node.folder, num_sections)
     name = node.folder.name
     single = num_sections == 1
     return Volume(
@@ -102,6 +105,8 @@ class _SlabReader:
         self._array = _open_array(level)
         self._axes = axis_order(str(level.folder), self._array.shape, axis_names)
         self.shape_zyx = self._axes.lengths(self._array.shape)
+        if 0 in self._array.chunks:
+            raise InputError(f"{level.folder} is damaged, its chunks are {self._array.chunks}")
         self.dtype = check_dtype(str(level.folder), self._array.dtype)
         self.chunk_zyx = self._axes.lengths(self._array.chunks)
         self._depth, self._rows, _ = self.chunk_zyx
@@ -125,6 +130,8 @@ class _SlabReader:
 
     def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
         """The values of section `z`."""
+        _, height, width = self.shape_zyx
+        SECTION.check(self.folder, height * width * self.dtype.itemsize)
         with self._lock:
             if z // self._depth != self._slab:
                 self._strips.clear()
@@ -170,23 +177,9 @@ class _SlabReader:
         return self._axes.as_zyx(np.asarray(self._array[self._axes.selection(box)]))
 
 
-def _check_blosc_chunk(key: str, content: bytes) -> None:
-    """Raise if a chunk is shorter than its header says: blosc would read what lies behind it."""
-    if key.endswith((*NODE_FILES, ".zattrs")):
-        return
-    if len(content) < 16 or int.from_bytes(content[12:16], "little") > len(content):
-        raise EOFError(f"{key} is cut short")
-
-
 def _open_array(level: Node) -> zarr.Array[Any]:
-    import zarr
-
-    from mitosam.io.zarr_store import FolderStore
-
-    check = _check_blosc_chunk if level.is_blosc else lambda _key, _content: None
-    store = FolderStore(level.folder, check)
     try:
-        return zarr.open_array(store=store, mode="r", zarr_format=level.zarr_format)
+        return open_guarded(level.folder, level.compressor, zarr_format=level.zarr_format)
     except MitosamError:
         raise
     except ZARR_ERRORS as error:

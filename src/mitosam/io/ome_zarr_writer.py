@@ -21,6 +21,7 @@ from jaxtyping import Bool, Shaped
 
 from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.ome_zarr_attributes import check_place, image_attributes, list_label
+from mitosam.io.ome_zarr_metadata import read_node
 from mitosam.io.ome_zarr_pyramid import Level, Zyx, chunk_blocks, fill_block, plan_levels
 from mitosam.io.ome_zarr_spec import VolumeSpec, create_array
 from mitosam.io.volume import READ_ERRORS
@@ -49,6 +50,7 @@ class ZarrDraft:
 
         self.folder = folder
         self.spec = spec
+        read_node(folder / _VOLUME / "0")  # raises where a codec could run what stands in a chunk
         self._array = zarr.open_array(store=folder / _VOLUME / "0", mode="r+")
         self._done = self._read_done()
 

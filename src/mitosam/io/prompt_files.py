@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mitosam.errors import InputError, InputNotFoundError
+from mitosam.io.limits import read_text
 from mitosam.prompts import PADDING_LABEL, Prompts
 from mitosam.storage import write_text
 
@@ -78,13 +79,19 @@ def _read_text(path: Path) -> str:
     if not path.is_file():
         raise InputNotFoundError(f"{path} does not exist; check the spelling of the path")
     try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
+        return read_text(path, encoding="utf-8-sig")  # spreadsheets put a mark in front
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _read_csv(path: Path, text: str) -> list[_Prompt]:
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    try:
+        return _prompts_of(path, csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV file ({error}); save it as CSV again") from error
+
+
+def _prompts_of(path: Path, rows: csv.DictReader[str]) -> list[_Prompt]:
     _check_columns(path, [name.strip() for name in rows.fieldnames or []])
     found: dict[tuple[int, str], _Prompt] = {}
     for number, row in enumerate(rows, start=2):  # row 1 holds the names of the columns
@@ -129,6 +136,8 @@ def _read_json(path: Path, text: str) -> list[_Prompt]:
         items = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested lists
+        raise InputError(f"{path} is no list of prompts ({error}); write it again") from error
     if not isinstance(items, list):
         raise InputError(f"{path} must hold a list of prompts, got {type(items).__name__}")
     return [_json_prompt(f"{path}, prompt {n}", item) for n, item in enumerate(items, start=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,14 @@ from jaxtyping import Shaped
 
 from mitosam.errors import InputError
 from mitosam.io.grey import log_colour, to_grey
+from mitosam.io.limits import check_image
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
 
+MOST_POSSIBLE = 1100
+"""Bytes that one byte of a PNG (deflate: 1032) or a JPEG (two bits a block: 1024) can make."""
 SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+"""Whatever its name, no other is opened: Pillow hands EPS to another program, for one."""
 
 _DTYPES = {"1": "bool", "I;16": "uint16", "I;16B": "uint16", "I": "int32", "F": "float32"}
 _COLOURS = {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "YCbCr": 3, "PA": 2}
@@ -31,6 +37,11 @@ class RasterHeader:
     mode: str
 
     @property
+    def num_bytes(self) -> int:
+        """What its pixels take in memory."""
+        return math.prod(self.shape_yx) * self.num_channels * self.dtype.itemsize
+
+    @property
     def num_channels(self) -> int:
         """Values a pixel in the file."""
         return _COLOURS.get(self.mode, 1)
@@ -38,24 +49,23 @@ class RasterHeader:
 
 def read_header(path: Path) -> RasterHeader:
     """Size and dtype of an image without decoding its pixels."""
-    import imageio.v3 as iio
+    from PIL import Image
 
-    with _readable(path):
-        metadata = iio.immeta(path, plugin="pillow")
-    width, height = metadata["shape"]  # Pillow's size: x first
-    mode = str(metadata["mode"])
+    with _readable(path), Image.open(path, formats=FORMATS) as image:
+        (width, height), mode = image.size, image.mode
     dtype = check_dtype(str(path), np.dtype(_DTYPES.get(mode, "uint8")))
     return RasterHeader((int(height), int(width)), dtype, mode)
 
 
 def read_raster(path: Path) -> Shaped[np.ndarray, "h w"]:
     """An image's grey values; a palette image gives its indices, which is how masks use them."""
-    import imageio.v3 as iio
+    from PIL import Image
 
     header = read_header(path)
     as_is = {"P": "P", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}.get(header.mode)
-    with _readable(path):
-        pixels = np.asarray(iio.imread(path, plugin="pillow", index=0, mode=as_is))
+    check_image(path, header.num_bytes, path.stat().st_size, MOST_POSSIBLE)
+    with _readable(path), Image.open(path, formats=FORMATS) as image:
+        pixels = np.asarray(image.convert(as_is) if as_is else image)
     return to_grey(pixels, str(path)).astype(header.dtype, copy=False)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from mitosam.errors import InputError, MitosamError
+from mitosam.io.limits import TABLE
 from mitosam.io.place import Url
 from mitosam.storage import atomic_path, write_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Row = TypeVar("Row")
 
 
 def write_csv(
@@ -41,6 +45,36 @@ def write_csv(
                 writer.fieldnames = list(cells)
                 writer.writeheader()
             writer.writerow(cells)
+
+
+def read_csv(path: Path, read: Callable[[dict[str, str]], Row]) -> list[Row]:
+    """What `read` makes of each row of a table that mitosam wrote.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or is another table.
+    """
+    TABLE.check(path, path.stat().st_size)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [read(_whole_row(row)) for row in csv.DictReader(file)]
+    except _TABLE_ERRORS as error:
+        if isinstance(error, MitosamError):
+            raise
+        raise InputError(
+            f"{path} is damaged or another table ({type(error).__name__}: {str(error)[:200]}); "
+            "make it anew"
+        ) from error
+
+
+_TABLE_ERRORS = (csv.Error, LookupError, ValueError, TypeError, ArithmeticError, AttributeError)
+
+
+def _whole_row(row: dict[str, Any]) -> dict[str, str]:
+    if None in row or None in row.values():
+        raise ValueError("a row has more or fewer cells than the header")
+    return row
 
 
 def _flat(row: DataclassInstance, prefix: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mitosam.errors import InputError, MitosamError
 from mitosam.geometry import Box
 from mitosam.io.grey import log_colour, to_grey
 from mitosam.io.remote import RemoteFile
+from mitosam.io.tiff_limits import check_description, check_pixels, check_segments
 from mitosam.io.tiff_segments import has_grey_segments, read_rows, read_window
 from mitosam.io.tiff_voxels import read_voxel_size_nm
 from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".tiff")
+TIFF_ERRORS: tuple[type[Exception], ...] = (*READ_ERRORS, AssertionError)
+"""What tifffile raises on damaged files; some of what it asserts is what they say."""
 
 
 def open_tiff(source: Path | RemoteFile) -> Volume:
@@ -42,7 +45,7 @@ def open_tiff(source: Path | RemoteFile) -> Volume:
     """
     reader = _TiffReader(source)
     num_sections = reader.num_sections
-    voxel_size_nm = read_voxel_size_nm(reader.file, num_sections)
+    voxel_size_nm = reader.read_voxel_size_nm()
     single = num_sections == 1
     path = PurePath(str(source)) if isinstance(source, Path) else PurePath(source.remote.url.name)
     return Volume(
@@ -69,14 +72,21 @@ class _TiffReader:
         weakref.finalize(self, self.file.close)
         self._lock = threading.Lock()
         try:
+            check_description(self.what, self.file)
             _check_whole(self.what, self.file)
             self._series = self.file.series[0]
-        except READ_ERRORS as error:
+            _check_section(self.what, self._series)
+            self._look_at_shape()
+        except TIFF_ERRORS as error:
             raise _explained(self.what, error) from error
+
+    def _look_at_shape(self) -> None:
         if len(self.file.series) > 1:
             shapes = ", ".join(str(series.shape) for series in self.file.series[:4])
             logger.warning("%s holds images of shapes %s; took the first", self.what, shapes)
         self.num_sections, self.shape_yx = _sections_and_shape(self.what, self._series)
+        if 0 in (self.num_sections, *self.shape_yx):
+            raise InputError(f"{self.what} says that it has no pixels; copy it from its source")
         self.dtype = check_dtype(self.what, self._series.dtype)
         self._whole_at = self._offset_of_whole()
         keyframe = self._series.keyframe
@@ -84,13 +94,22 @@ class _TiffReader:
         rows, columns = keyframe.chunks[-2:] if self._in_segments else self.shape_yx
         self.chunk_zyx = (1, min(rows, self.shape_yx[0]), min(columns, self.shape_yx[1]))
 
+    def read_voxel_size_nm(self) -> tuple[float, float, float] | None:
+        """z, y, x, where the file says it."""
+        try:
+            return read_voxel_size_nm(self.file, self.num_sections)
+        except TIFF_ERRORS as error:
+            raise _explained(self.what, error) from error
+
     def read(self, z: int) -> Shaped[np.ndarray, "h w"]:
         """The grey values of section `z`."""
         if self._whole_at is not None:
             return self._rows_of_whole(z, slice(0, self.shape_yx[0]))
         with self._damage_at(z), self._lock:
-            pixels = self._page(z).asarray()
-        pixels = pixels.reshape(pixels.shape[-3:] if self._is_colour(z) else pixels.shape[-2:])
+            page = self._page(z)
+            check_segments(self.what, self.file, page)
+            pixels = page.asarray()
+            pixels = pixels.reshape(pixels.shape[-3:] if "S" in page.axes else pixels.shape[-2:])
         return to_grey(pixels, self.what).astype(self.dtype, copy=False)
 
     def read_box(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
@@ -104,22 +123,22 @@ class _TiffReader:
         if not self._in_segments:
             return self.read(z)[y, x]
         with self._damage_at(z):
-            return read_window(self._page(z), y, x, self._lock).astype(self.dtype, copy=False)
+            window = read_window(self.what, self._page(z), y, x, self._lock)
+            return window.astype(self.dtype, copy=False)
 
     def _page(self, z: int) -> tifffile.TiffPage | tifffile.TiffFrame:
         page = self._series.pages[z]
         if page is None:
             raise InputError(f"{self.what} lacks page {z + 1}; copy it again from its source")
+        if page.keyframe is not None:
+            check_pixels(self.what, page.keyframe, page.keyframe.shape)
         return page
-
-    def _is_colour(self, z: int) -> bool:
-        return "S" in self._page(z).axes
 
     @contextmanager
     def _damage_at(self, z: int) -> Iterator[None]:
         try:
             yield
-        except READ_ERRORS as error:
+        except TIFF_ERRORS as error:
             raise _explained(self.what, error, f", page {z + 1}") from error
 
     def _offset_of_whole(self) -> int | None:
@@ -152,7 +171,7 @@ def _open(source: Path | RemoteFile, what: str) -> tifffile.TiffFile:
         if isinstance(source, Path):
             return tifffile.TiffFile(source)
         return tifffile.TiffFile(cast("IO[bytes]", source), name=what)
-    except READ_ERRORS as error:
+    except TIFF_ERRORS as error:
         raise _explained(what, error) from error
 
 
@@ -184,6 +203,13 @@ def _check_whole(what: str, file: tifffile.TiffFile) -> None:
         raise InputError(
             f"{what} is cut short after page {num_pages}; copy it again from its source"
         )
+
+
+def _check_section(what: str, series: tifffile.TiffPageSeries) -> None:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    shape = tuple(int(sizes.get(axis, 1)) for axis in "YXS")
+    if (keyframe := series.keyframe) is not None:
+        check_pixels(what, keyframe, shape)
 
 
 def _sections_and_shape(what: str, series: tifffile.TiffPageSeries) -> tuple[int, tuple[int, int]]:

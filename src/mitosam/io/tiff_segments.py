@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from mitosam.io.tiff_limits import check_embedded
+
 if TYPE_CHECKING:
     import tifffile
 
@@ -29,7 +31,9 @@ def has_grey_segments(page: tifffile.TiffPage) -> bool:
     )
 
 
-def read_window(page: Page, y: slice, x: slice, lock: threading.Lock) -> Shaped[np.ndarray, "h w"]:
+def read_window(
+    what: str, page: Page, y: slice, x: slice, lock: threading.Lock
+) -> Shaped[np.ndarray, "h w"]:
     """Rows `y` and columns `x` of a page that has grey segments."""
     keyframe = _keyframe(page)
     if keyframe.is_final and _is_one_run(page, keyframe.nbytes):
@@ -39,7 +43,9 @@ def read_window(page: Page, y: slice, x: slice, lock: threading.Lock) -> Shaped[
         return rows[:, x]
     window = np.full((y.stop - y.start, x.stop - x.start), keyframe.nodata, keyframe.dtype)
     for number in _segments_touched(keyframe, y, x):
-        _place(window, page, number, (y.start, x.start), lock)
+        encoded = _read(page.parent, page.dataoffsets[number], page.databytecounts[number], lock)
+        check_embedded(what, keyframe, encoded)
+        _place(window, page, number, encoded, (y.start, x.start))
     return window
 
 
@@ -69,12 +75,11 @@ def _place(
     window: Shaped[np.ndarray, "h w"],
     page: Page,
     number: int,
+    encoded: bytes,
     corner_yx: tuple[int, int],
-    lock: threading.Lock,
 ) -> None:
     """Decode a segment, and copy what lies in the window; an empty one stays nodata."""
     keyframe = _keyframe(page)
-    encoded = _read(page.parent, page.dataoffsets[number], page.databytecounts[number], lock)
     tables: dict[str, Any] = {}
     if keyframe.compression in _JPEG:
         tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}

@@ -24,6 +24,9 @@ READ_ERRORS: tuple[type[Exception], ...] = (
     TypeError,
     SyntaxError,  # Pillow's word for a PNG whose chunks are out of order
     MemoryError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
     struct.error,
     zlib.error,
 )

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 from mitosam.errors import InputError, MitosamError
+from mitosam.io.limits import TEXT
 from mitosam.io.remote import MISSING, Remote, persistently
+
+METADATA_FILES = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+"""What is read as text, and may be as large as `limits.TEXT` says."""
+
+
+def _is_metadata(key: str) -> bool:
+    return key.rpartition("/")[2] in METADATA_FILES
 
 
 class Folder(Protocol):
@@ -57,7 +65,7 @@ class LocalFolder:
         Raises
         ------
         InputError
-            It is a link that leads out of the hierarchy.
+            It is a link that leads out of the hierarchy, or metadata that are too large.
         """
         path = self.path / key
         real = os.path.realpath(path)
@@ -67,6 +75,8 @@ class LocalFolder:
                 "name that itself"
             )
         try:
+            if _is_metadata(key):
+                TEXT.check(path, path.stat().st_size)
             if start is None and stop is None:
                 return path.read_bytes()
             with path.open("rb") as file:
@@ -112,8 +122,14 @@ class RemoteFolder:
         ------
         RemoteError
             The store cannot be reached, refuses, or was lost on the way.
+        InputError
+            It is metadata, and too large.
         """
         file = self.remote.at(key)
+        if _is_metadata(key) and start is None and stop is None:
+            content = file.read(0, int(TEXT.most) + 1)
+            TEXT.check(file, len(content or b""))
+            return content
         content = file.read(start, stop)
         if content is None or start is None or start < 0 or stop is None:
             return content

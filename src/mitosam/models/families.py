@@ -44,12 +44,36 @@ def build_family(config: Mapping[str, Any], where: str) -> Promptable:
             f"{where} must hold a model of type sam or of its kin ({', '.join(FAMILIES)}), "
             f"its config.json says {kind}"
         )
+    _check_numbers(config, where)
     build: Build = pkgutil.resolve_name(FAMILIES[kind])
     try:
         return build(config)
-    except (KeyError, TypeError, AttributeError, ValueError, StrictDataclassError) as error:
+    except (
+        *(KeyError, TypeError, AttributeError, ValueError, ArithmeticError, IndexError),
+        *(RuntimeError, AssertionError, MemoryError, StrictDataclassError),
+    ) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"{where} has a config.json that does not fit its type {kind} ({reason}); "
             "fetch or export the model again"
         ) from error
+
+
+_MOST_LAYERS, _MOST_ELSE = 500, 1_000_000
+
+
+def _check_numbers(config: object, where: str, name: str = "") -> None:
+    """Raise ModelError if a number is beyond any model's: each layer takes time and memory."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            _check_numbers(value, where, str(key))
+    elif isinstance(config, list | tuple):
+        for value in config:
+            _check_numbers(value, where, name)
+    elif isinstance(config, int | float):
+        most = _MOST_LAYERS if "layers" in name or "depth" in name else _MOST_ELSE
+        if abs(config) > most:
+            raise ModelError(
+                f"{where} has a config.json in which {name[:50]} is {config:g}, and no model has "
+                f"more than {most}; fetch it again"
+            )

@@ -96,16 +96,18 @@ def load_head(path: Path) -> Head | None:
     shape = read_tuned_info(path).head
     if shape is None:
         return None
-    head = Head(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = {
         name.removeprefix(HEAD_PREFIX): tensor
         for name, tensor in read_weights(path).items()
         if name.startswith(HEAD_PREFIX)
     }
     try:
-        head.load_state_dict(weights)
-    except RuntimeError as error:
+        with torch.device("meta"):  # a shape can ask for any memory; only what fits gets it
+            head = Head(shape)
+        head.load_state_dict(weights, assign=True)
+    except (RuntimeError, TypeError, OverflowError) as error:
         raise ModelError(f"{path} holds a head that does not fit its shape; train again") from error
+    head = head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return head.requires_grad_(False).eval()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import warnings
@@ -15,9 +14,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mitosam.errors import DamagedFileError, ModelError, ModelNotFoundError
+from mitosam.io import limits
+from mitosam.models.weight_limits import (
+    WEIGHT_ERRORS,
+    check_pickle,
+    check_safetensors,
+    check_tensors,
+)
 from mitosam.sealed_tensors import check_tensor_file
 
 log = logging.getLogger(__name__)
+
+SAFETENSORS_ERRORS: tuple[type[Exception], ...] = (SafetensorError, *WEIGHT_ERRORS)
 
 # Where training code that saves more than the weights puts them.
 TRAINED = "model_state"
@@ -37,6 +45,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelNotFoundError(f"{path} does not exist")
     tensors = (_read_safetensors if path.suffix == ".safetensors" else _read_pickle)(path)
+    check_tensors(path, tensors)
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
@@ -62,21 +71,22 @@ def read_metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise ModelNotFoundError(f"{path} does not exist")
     try:
+        check_safetensors(path)
         check_tensor_file(path)
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
-    except (SafetensorError, DamagedFileError, OSError) as error:
+    except ModelError:
+        raise
+    except SAFETENSORS_ERRORS as error:
         raise _damaged(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object that lies beside weights."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(
-            f"{path} cannot be read as JSON: {error}; fetch the model again"
-        ) from error
+        found = limits.read_json(path, error=ModelError, way_out="fetch the model again")
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist; fetch the model again") from error
     if not isinstance(found, dict):
         raise ModelError(f"{path} must hold a JSON object; fetch the model again")
     return found
@@ -98,9 +108,12 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
+        check_safetensors(path)
         check_tensor_file(path)
         return load_file(path)
-    except (SafetensorError, DamagedFileError, OSError) as error:
+    except ModelError:
+        raise
+    except SAFETENSORS_ERRORS as error:
         raise _damaged(path, error) from error
 
 
@@ -118,6 +131,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             # Remarks on the pickle's protocol; whether it could be read is what counts.
             warnings.simplefilter("ignore")
+            check_pickle(path)
             try:
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError:
@@ -129,7 +143,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "(micro-sam: micro_sam.util.export_custom_sam_model), or re-save its weights with: "
             f"{_resave(path)}"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except ModelError:
+        raise
+    except WEIGHT_ERRORS as error:
         raise ModelError(f"{path} is damaged or no checkpoint; fetch it again") from error
     return _tensors_in(loaded, path)
 

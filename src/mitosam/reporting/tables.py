@@ -16,6 +16,7 @@ from typing import Any
 from mitosam.errors import InputError, InputNotFoundError
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Answer, Score, answer_names
 from mitosam.evaluation.summary import PairedDifference, Statistic, SummaryRow
+from mitosam.io.limits import read_json
 from mitosam.storage import atomic_path
 
 Cell = str | int | float
@@ -52,7 +53,7 @@ def read_scores(path: Path) -> list[Score]:
         It is damaged or is another file.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        rows = read_json(path)["scores"]
         return [_score_of(row) for row in rows]
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{path} is not there; run the evaluation again") from error

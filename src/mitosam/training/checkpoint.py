@@ -25,6 +25,8 @@ from mitosam.training.curve import CurvePoint
 log = logging.getLogger(__name__)
 
 Weights = dict[str, Tensor]
+DAMAGE = (OSError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
+"""What a checkpoint raises that another program, or a failing disk, wrote."""
 
 
 def previous_of(checkpoint: Path) -> Path:
@@ -93,11 +95,17 @@ class TrainingState:
                 f"{path} was written under other settings or data; "
                 "choose another --out, or remove it to train anew"
             )
+        try:
+            self._take(record, tensors)
+        except DAMAGE as error:
+            raise ModelError(f"{path} is damaged ({error}); remove it to train anew") from error
+
+    def _take(self, record: dict[str, Any], tensors: Weights) -> None:
         self._load_tensors(tensors)
         if record.get("scaler"):  # empty for formats that need none
             self.scaler.load_state_dict(record["scaler"])
-        self.step, self.seconds = record["step"], record["seconds"]
-        self.best_step = record["best_step"]
+        self.step, self.seconds = int(record["step"]), float(record["seconds"])
+        self.best_step = int(record["best_step"])
         self.curve = [CurvePoint(**point) for point in record["curve"]]
 
     def keep_best(self) -> None:
@@ -169,9 +177,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Weights]:
         check_tensors(path, content)
         tensors = load(content)
         with safe_open(path, framework="pt") as file:
-            record: dict[str, Any] = json.loads(file.metadata()["record"])
+            record = json.loads(file.metadata()["record"])
     except DamagedFileError as error:
         raise damaged(path, error.what, way_out=way_out) from error
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise damaged(path, str(error), way_out=way_out) from error
+    if not isinstance(record, dict) or "fingerprint" not in record:
+        raise damaged(path, "it has no record", way_out=way_out)
     return record, tensors

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mitosam.evaluation.levels import SectionTotal, total_clicks, total_scores, total_sections
-from mitosam.io.tables import write_csv, write_json
+from mitosam.io.tables import read_csv, write_csv, write_json
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import sole_writer
 from mitosam.workflows.evaluate import evaluate
@@ -125,21 +124,21 @@ def _seconds_trained(run: Run) -> float:
 
 def read_totals(folder: Path) -> list[SectionTotal]:
     """What a finished cell scored, section by section."""
-    with (folder / TOTALS).open(newline="", encoding="utf-8") as file:
-        return [
-            SectionTotal(
-                prompt=row["prompt"],
-                method=row["method"],  # type: ignore[arg-type]
-                clicks=int(row["clicks"]),
-                volume=row["volume"],
-                section=int(row["section"]),
-                count=int(row["count"]),
-                dice=float(row["dice"]),
-                iou=float(row["iou"]),
-                msa=float(row["msa"] or "nan"),
-            )
-            for row in csv.DictReader(file)
-        ]
+    return read_csv(folder / TOTALS, _section_total)
+
+
+def _section_total(row: Mapping[str, str]) -> SectionTotal:
+    return SectionTotal(
+        prompt=row["prompt"],
+        method=row["method"],  # type: ignore[arg-type]
+        clicks=int(row["clicks"]),
+        volume=row["volume"],
+        section=int(row["section"]),
+        count=int(row["count"]),
+        dice=float(row["dice"]),
+        iou=float(row["iou"]),
+        msa=float(row["msa"] or "nan"),
+    )
 
 
 def read_cost(folder: Path) -> Cost:

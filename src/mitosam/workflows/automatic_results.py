@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -22,7 +21,7 @@ from mitosam.errors import DamagedFileError
 from mitosam.evaluation.automatic import AutomaticScores, score_automatic
 from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.io.open import open_volume
-from mitosam.io.tables import plain, write_json, write_table
+from mitosam.io.tables import plain, read_csv, write_json, write_table
 from mitosam.models.promptable import hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import write_text
@@ -184,8 +183,7 @@ def read_confidence(folder: Path) -> dict[int, float] | None:
     path = folder / CONFIDENCE
     if not path.exists():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        return {int(row["instance"]): float(row["confidence"]) for row in csv.DictReader(file)}
+    return dict(read_csv(path, lambda row: (int(row["instance"]), float(row["confidence"]))))
 
 
 def write_scores(folder: Path, scores: Sequence[AutomaticScore]) -> None:

@@ -22,6 +22,7 @@ from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.evaluation.trust import Trust, measure_trust
 from mitosam.evaluation.volumes import VolumeRow, summarise_volumes
+from mitosam.io.arrays import map_array
 from mitosam.models.input_size import is_trained
 from mitosam.models.pixels import upsample_logits
 from mitosam.models.promptable import ModelPrompts, Promptable, hash_weights
@@ -329,6 +330,6 @@ def _write_masks(path: Path, masks: list[np.ndarray]) -> None:
 
 def read_masks(run: Run, method: Method) -> Bool[np.ndarray, "n p p"]:
     """The patches' masks of one method, in the order of its patch-box scores."""
-    packed = np.load(run.evaluation_folder / f"{method}_masks.npy", allow_pickle=False)
+    packed = map_array(run.evaluation_folder / f"{method}_masks.npy", "evaluate again")
     size = run.settings.data.patch_px
     return np.unpackbits(packed, axis=1, count=size * size).reshape(-1, size, size).astype(bool)

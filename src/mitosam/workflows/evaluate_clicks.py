@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,7 +21,8 @@ from mitosam.evaluation.clicks import (
     next_click,
     summarise_clicks,
 )
-from mitosam.io.tables import write_csv, write_json
+from mitosam.io.limits import read_json
+from mitosam.io.tables import read_csv, write_csv, write_json
 from mitosam.models.mask_prompts import decode_each
 from mitosam.models.pixels import upsample_logits
 from mitosam.models.promptable import ModelPrompts, Outputs, Promptable
@@ -216,19 +215,19 @@ def _prompts(dialogues: Sequence[_Dialogue]) -> Prompts:
 
 def read_click_scores(run: Run) -> list[ClickScore]:
     """Every score that `evaluate_clicks` wrote."""
+    return read_csv(run.folder / TABLE, _click_score)
+
+
+def _click_score(row: Mapping[str, str]) -> ClickScore:
     texts = {"start", "method", "volume"}
-    with (run.folder / TABLE).open(newline="", encoding="utf-8") as file:
-        return [
-            ClickScore(
-                **{
-                    name: text if name in texts else int(text)
-                    for name, text in row.items()
-                    if name != "predicted_iou"
-                },  # type: ignore[arg-type]
-                predicted_iou=float(row["predicted_iou"] or "nan"),
-            )
-            for row in csv.DictReader(file)
-        ]
+    return ClickScore(
+        **{
+            name: text if name in texts else int(text)
+            for name, text in row.items()
+            if name != "predicted_iou"
+        },  # type: ignore[arg-type]
+        predicted_iou=float(row["predicted_iou"] or "nan"),
+    )
 
 
 def read_clicks(run: Run) -> list[ClickSummary]:
@@ -237,6 +236,5 @@ def read_clicks(run: Run) -> list[ClickSummary]:
     if not path.exists():
         return []
     return [
-        ClickSummary(**(row | {"interval": Interval(**row["interval"])}))
-        for row in json.loads(path.read_text("utf-8"))
+        ClickSummary(**(row | {"interval": Interval(**row["interval"])})) for row in read_json(path)
     ]

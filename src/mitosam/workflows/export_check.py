@@ -32,14 +32,22 @@ def check_package(path: Path) -> None:
     from bioimageio.spec.utils import load_array
 
     with tempfile.TemporaryDirectory(prefix=".check.", dir=path.parent) as folder, quiet():
-        with zipfile.ZipFile(path) as package:
-            package.extractall(folder)
+        _unpack(path, Path(folder))
         description = load_package(Path(folder))
         inputs = {str(tensor.id): load_array(_test_of(tensor)) for tensor in description.inputs}
         found = run_package(description, Path(folder), inputs)
         for tensor in description.outputs:
             expected = torch.from_numpy(load_array(_test_of(tensor)))
             require_close(f"output {tensor.id} of the package", found[str(tensor.id)], expected)
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Write a package's files into a folder; ModelError if one would lie elsewhere."""
+    with zipfile.ZipFile(path) as package:
+        for name in package.namelist():
+            if Path(name).name != name:
+                raise _invalid(f"it holds {name}, which is no plain name")
+            (folder / name).write_bytes(package.read(name))
 
 
 def load_package(folder: Path) -> v0_5.ModelDescr:

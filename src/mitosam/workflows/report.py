@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from mitosam.evaluation.cases import ChosenCase, choose_cases
 from mitosam.evaluation.scores import Score, Subject
 from mitosam.geometry import Window
+from mitosam.io.tables import read_csv
 from mitosam.progress import SILENT, Progress
 from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.reporting.build import write_report
@@ -91,19 +91,13 @@ def read_curve(path: Path) -> list[CurvePoint]:
     """The training curve, empty where there was no training."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        CurvePoint(
-            step=int(row["step"]),
-            **{
-                name: float(row[name] or "nan")
-                for name in CurvePoint.__dataclass_fields__
-                if name != "step"
-            },
-        )
-        for row in rows
-    ]
+    return read_csv(path, _curve_point)
+
+
+def _curve_point(row: Mapping[str, str]) -> CurvePoint:
+    names = [name for name in CurvePoint.__dataclass_fields__ if name != "step"]
+    values = {name: float(row[name] or "nan") for name in names}
+    return CurvePoint(step=int(row["step"]), **values)
 
 
 def find_cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:

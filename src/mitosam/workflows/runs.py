@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from mitosam.checksums import (
@@ -29,10 +29,12 @@ from mitosam.data.prepared import PreparedVolume
 from mitosam.data.splits import Split
 from mitosam.errors import (
     DamagedFileError,
+    InputError,
     InputNotFoundError,
     MitosamError,
     SettingsError,
 )
+from mitosam.io.limits import read_text
 from mitosam.storage import require_new_folder, write_text
 
 log = logging.getLogger(__name__)
@@ -245,8 +247,8 @@ class Run:
         found = read_object(path)
         return [
             Part(
-                volume=PreparedVolume.open(self.prepared_folder / name),
-                split=_split_from_json(split),
+                volume=PreparedVolume.open(self.prepared_folder / _plain(path, name)),
+                split=_split_from_json(path, split),
             )
             for name, split in found.items()
         ]
@@ -295,7 +297,7 @@ def read_sealed_settings(path: Path) -> RunSettings:
         They were changed since.
     """
     try:
-        unsealed_text(path, path.read_text("utf-8"))
+        unsealed_text(path, read_text(path, error=SettingsError))
         return read_settings(path)
     except UnicodeDecodeError as error:
         raise damaged(path, str(error), way_out=f"restore it, or {ANEW}") from error
@@ -317,10 +319,12 @@ def read_object(path: Path) -> dict[str, Any]:
         It is damaged.
     """
     try:
-        return unsealed_object(path, json.loads(path.read_text("utf-8")))
+        return unsealed_object(path, json.loads(read_text(path)))
     except DamagedFileError as error:
         raise damaged(path, error.what, way_out=ANEW) from error
-    except (ValueError, AttributeError) as error:
+    except MitosamError:
+        raise
+    except (ValueError, AttributeError, RecursionError) as error:
         raise damaged(path, str(error), way_out=ANEW) from error
 
 
@@ -351,15 +355,25 @@ def _split_to_json(split: Split) -> dict[str, Any]:
     }
 
 
-def _split_from_json(values: dict[str, Any]) -> Split:
-    return Split(
-        train=tuple(values["train"]),
-        validation=tuple(values["validation"]),
-        test=tuple(values["test"]),
-        unused=tuple(values["unused"]),
-        leaky=values["leaky"],
-        note=values["note"],
-    )
+def _plain(path: Path, name: str) -> str:
+    """The name of a volume that lies among the run's own."""
+    if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
+        raise InputError(f"{path} names {name[:100]!r}, which is outside of the run; make it anew")
+    return name
+
+
+def _split_from_json(path: Path, values: Any) -> Split:  # noqa: ANN401  # whatever JSON holds
+    try:
+        return Split(
+            train=tuple(map(int, values["train"])),
+            validation=tuple(map(int, values["validation"])),
+            test=tuple(map(int, values["test"])),
+            unused=tuple(map(int, values["unused"])),
+            leaky=bool(values["leaky"]),
+            note=str(values["note"]),
+        )
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is damaged ({error}); make the run anew") from error
 
 
 def now() -> str:

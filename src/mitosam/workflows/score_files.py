@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from mitosam.evaluation.scores import Answer, Score, answer_names
 from mitosam.evaluation.trust import Trust
-from mitosam.io.tables import write_json, write_table
+from mitosam.io.tables import read_csv, write_json, write_table
 
 CALIBRATION = "iou_calibration"
 _COUNTS = {"section", "y", "x", "object_id", "num_objects"} | {
@@ -26,8 +25,7 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
 
 def read_scores(path: Path) -> list[Score]:
     """Scores as `write_scores` wrote them, also from before all masks were kept."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_score(row) for row in csv.DictReader(file)]
+    return read_csv(path, _score)
 
 
 def _row(score: Score) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.io.limits import read_text
 
 Kind = Literal["one-factor", "factorial"]
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -153,14 +154,16 @@ def read_study_file(path: Path) -> StudyFile:
         There is no such file.
     """
     try:
-        return StudyFile.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return StudyFile.model_validate(tomllib.loads(read_text(path, error=SettingsError)))
+    except SettingsError:
+        raise
     except FileNotFoundError as error:
         raise InputNotFoundError(
             f"{path} does not exist; give a study file, or one of {', '.join(shipped_studies())}"
         ) from error
     except ValidationError as error:
         raise SettingsError(f"{path.name}: {_first_of(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise SettingsError(f"{path} is not a TOML file: {error}") from error
 
 

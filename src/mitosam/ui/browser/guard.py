@@ -8,17 +8,30 @@ rebinding); and its Origin must be this server wherever more than reading is mea
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mitosam.ui.browser.throttle import (
+    MAX_SOCKETS,
+    MAX_TABS,
+    MESSAGES_A_SECOND,
+    MESSAGES_AT_ONCE,
+    PAGES_A_SECOND,
+    PAGES_AT_ONCE,
+    REQUEST_S,
+    Bucket,
+    FewLines,
+)
 
 MAX_BODY_BYTES = 1_000_000
 MAX_MESSAGE_BYTES = 1_000_000
@@ -40,9 +53,15 @@ class Refusal:
 class Guard:
     """An ASGI application round another that lets only the holder of the token through."""
 
-    def __init__(self, app: ASGIApp, *, token: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str, num_tabs: Callable[[], int] = lambda: 0
+    ) -> None:
         self.app = app
         self._token = token
+        self._num_tabs = num_tabs
+        self._num_sockets = 0
+        self._say = FewLines(logger.warning)
+        self._pages = Bucket(a_second=PAGES_A_SECOND, at_once=PAGES_AT_ONCE)
         # Browsers send a host's cookies to all its ports: each server needs a name of its own.
         self.cookie = f"mitosam_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
@@ -58,27 +77,60 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope)
         if refusal := self._refusal(scope, headers):
-            await _refuse(scope, send, refusal)
+            await self._refuse(scope, send, refusal)
         elif self._token_in_query(scope):
             await _answer(send, 200, WELCOME, content=b"text/html", more=[self._set_cookie()])
+        elif refusal := self._too_many(scope):
+            await self._refuse(scope, send, refusal)
         else:
             await self._pass_on(scope, headers, receive, send)
 
     async def _pass_on(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        body = await _read_body(headers, receive)
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                body = await _read_body(headers, receive)
+        except TimeoutError:
+            slow = Refusal(status=408, reason=f"the body took over {REQUEST_S:g} seconds")
+            await self._refuse(scope, send, slow)
+            return
         if body is None:
             limit = Refusal(status=413, reason=f"more than {MAX_BODY_BYTES} bytes were sent")
-            await _refuse(scope, send, limit)
+            await self._refuse(scope, send, limit)
         else:
             await self.app(scope, _replay(body, receive), _with_headers(send, headers.host))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if refusal := self._refusal(scope, Headers(scope)):
-            _log(scope, refusal)
+        refusal = self._refusal(scope, Headers(scope)) or self._too_many(scope)
+        if refusal:
+            self._log(scope, refusal)
             await receive()  # the request to connect, which refusing answers
             await send({"type": "websocket.close", "code": REFUSED, "reason": refusal.reason})
-        else:
-            await self.app(scope, _limited(scope, receive, send), send)
+            return
+        self._num_sockets += 1
+        try:
+            await self.app(scope, self._limited(scope, receive, send), send)
+        finally:
+            self._num_sockets -= 1
+
+    def _too_many(self, scope: Scope) -> Refusal | None:
+        """Why there is no more of this, None if there is.
+
+        A page takes memory on the server for a minute even if nobody ever connects to it. And a
+        session of polling would be one without the limits of a websocket.
+        """
+        if scope["type"] == "websocket":
+            if self._num_sockets >= MAX_SOCKETS:
+                return Refusal(status=503, reason=f"{MAX_SOCKETS} tabs are open; close some")
+        elif not _is_served(scope["path"]):
+            return Refusal(status=404, reason="there is nothing here")
+        elif b"transport=polling" in scope.get("query_string", b""):
+            return Refusal(status=403, reason="websockets alone are served")
+        elif scope["path"] == "/" and scope["method"] == "GET":
+            if self._num_tabs() >= MAX_TABS:
+                return Refusal(status=503, reason=f"{MAX_TABS} pages are open; close some")
+            if not self._pages.take():
+                return Refusal(status=429, reason="too many pages were opened; wait a moment")
+        return None
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """What is wrong with the request, None if nothing is."""
@@ -89,6 +141,35 @@ class Guard:
         if not (self._token_in_query(scope) or self._token_in_cookie(headers)):
             return Refusal(status=403, reason="open the address that mitosam serve printed")
         return None
+
+    def _limited(self, scope: Scope, receive: Receive, send: Send) -> Receive:
+        """A websocket's messages, as fast as a user may be, up to the first that is too long.
+
+        That one ends the connection. Nothing is read meanwhile of one that sends faster, so that it
+        waits too.
+        """
+        bucket = Bucket(a_second=MESSAGES_A_SECOND, at_once=MESSAGES_AT_ONCE)
+
+        async def limited() -> Message:
+            await bucket.taken()
+            message = await receive()
+            size = len(message.get("text") or "") + len(message.get("bytes") or b"")
+            if size <= MAX_MESSAGE_BYTES:
+                return message
+            self._log(scope, Refusal(status=413, reason=f"a message of {size} bytes"))
+            await send({"type": "websocket.close", "code": TOO_LARGE})
+            return {"type": "websocket.disconnect", "code": TOO_LARGE}
+
+        return limited
+
+    async def _refuse(self, scope: Scope, send: Send, refusal: Refusal) -> None:
+        self._log(scope, refusal)
+        await _answer(send, refusal.status, f"mitosam: {refusal.reason}\n".encode())
+
+    def _log(self, scope: Scope, refusal: Refusal) -> None:
+        """One line; the query is left out, as it may hold a token."""
+        what = scope.get("method", "websocket")
+        self._say("refused %s %r: %s", what, scope.get("path", "")[:200], refusal.reason)
 
     def _token_in_query(self, scope: Scope) -> bool:
         query = scope.get("query_string", b"").decode("latin-1")
@@ -171,6 +252,16 @@ def _origin_fits(scope: Scope, headers: Headers) -> bool:
     return found == [f"http://{headers.host}"]
 
 
+def _is_served(path: str) -> bool:
+    """Whether a path is of those that are served; NiceGUI would make a page for any other.
+
+    >>> [_is_served(path) for path in ("/", "/mitosam/image/0/0/0/0", "/_nicegui/../x", "/x")]
+    [True, True, False, False]
+    """
+    known = path in ("/", "/favicon.ico") or path.startswith(("/mitosam/", "/_nicegui"))
+    return known and ".." not in path and "//" not in path and path.isprintable()
+
+
 async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
     """The whole body, None if it is too long."""
     declared = headers.all(b"content-length")
@@ -192,21 +283,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return replay
-
-
-def _limited(scope: Scope, receive: Receive, send: Send) -> Receive:
-    """A websocket's messages, up to the first that is too long, which ends the connection."""
-
-    async def limited() -> Message:
-        message = await receive()
-        size = len(message.get("text") or "") + len(message.get("bytes") or b"")
-        if size <= MAX_MESSAGE_BYTES:
-            return message
-        _log(scope, Refusal(status=413, reason=f"a message of {size} bytes"))
-        await send({"type": "websocket.close", "code": TOO_LARGE})
-        return {"type": "websocket.disconnect", "code": TOO_LARGE}
-
-    return limited
 
 
 def _with_headers(send: Send, host: str) -> Send:
@@ -239,11 +315,6 @@ SECURITY = [
 ]
 
 
-async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
-    _log(scope, refusal)
-    await _answer(send, refusal.status, f"mitosam: {refusal.reason}\n".encode())
-
-
 async def _answer(
     send: Send,
     status: int,
@@ -261,9 +332,3 @@ async def _answer(
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _log(scope: Scope, refusal: Refusal) -> None:
-    """One line; the query is left out, as it may hold a token."""
-    what = scope.get("method", "websocket")
-    logger.warning("refused %s %r: %s", what, scope.get("path", "")[:200], refusal.reason)

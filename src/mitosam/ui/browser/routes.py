@@ -23,6 +23,8 @@ from mitosam.ui.session.session import Session
 
 SECTIONS_HELD = 3
 MAX_TICKETS = 50
+_CUTTING = asyncio.Semaphore(8)
+"""Tiles that are cut at once; each takes a few megabytes."""
 RAW = "application/octet-stream"
 
 
@@ -105,7 +107,8 @@ def make_routes(session: Session, downloads: Downloads) -> APIRouter:
 
 async def _in_thread(cut: Callable[[], bytes]) -> bytes:
     try:
-        return await asyncio.to_thread(cut)
+        async with _CUTTING:
+            return await asyncio.to_thread(cut)
     except MitosamError as error:
         _not_found(str(error))
 

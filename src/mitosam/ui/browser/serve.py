@@ -16,12 +16,13 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request
-from nicegui import ui
+from nicegui import Client, ui
 
 from mitosam.errors import SettingsError
 from mitosam.ui.browser.guard import MAX_MESSAGE_BYTES, Guard
 from mitosam.ui.browser.page import Page
 from mitosam.ui.browser.routes import Downloads, make_routes
+from mitosam.ui.browser.throttle import MAX_CONNECTIONS, PatientProtocol
 from mitosam.ui.session.session import Session
 
 HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ def build_app(session: Session, token: str) -> Guard:
         reconnect_timeout=RECONNECT_S,
         show_welcome_message=False,
     )
-    return Guard(app, token=token)
+    return Guard(app, token=token, num_tabs=lambda: len(Client.instances))
 
 
 def bind(port: int) -> socket.socket:
@@ -107,6 +108,9 @@ def serve(
         access_log=False,
         server_header=False,
         ws_max_size=MAX_MESSAGE_BYTES,
+        ws_max_queue=4,  # messages of a megabyte that wait to be looked at
+        http=PatientProtocol,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=2,
     )
     with closing(session):

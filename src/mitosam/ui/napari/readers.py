@@ -5,7 +5,6 @@ viewer.open("segmented", plugin="mitosam")
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from mitosam.errors import MitosamError
 from mitosam.io.ome_zarr_metadata import is_zarr, read_multiscale, read_node
 from mitosam.io.open import open_volume
+from mitosam.io.tables import read_csv
 from mitosam.io.volume import Volume
 from mitosam.ui.napari.layers import LayerData, lazy_volume, placed
 from mitosam.ui.session import kept
@@ -155,8 +155,7 @@ def _measurements(table: Path) -> dict[str, Any]:
     """The columns of `mitochondria.csv`; napari finds an id's row by the column `index`."""
     if not table.is_file():
         return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(table, lambda row: row)
     columns = {name: _column([row[name] for row in rows]) for name in rows[0]} if rows else {}
     return {"index": columns["instance"].astype(np.int64), **columns} if columns else {}
 

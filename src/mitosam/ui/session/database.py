@@ -77,7 +77,7 @@ class Database:
             yield
         except sqlite3.OperationalError as error:
             raise self._refused(str(error)) from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
             raise self.damaged(str(error)) from error
         except OSError as error:
             if isinstance(error, StorageError):

@@ -38,6 +38,10 @@ class Lasso:
     corners_xy: tuple[PointXY, ...]
 
 
+MAX_STEPS = 500
+"""Prompts of one object; each is asked with all before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """Prompts for one object on a section of `shape_yx`; a value, so that undoing is easy.
@@ -140,6 +144,8 @@ class Draft:
         return mask
 
     def _with(self, step: Point | Box | Lasso) -> Draft:
+        if len(self.steps) >= MAX_STEPS:
+            raise InputError(f"an object has at most {MAX_STEPS} prompts; accept or clear it first")
         return replace(self, steps=(*self.steps, step))
 
     def _inside(self, corners_xy: list[PointXY] | tuple[PointXY, ...]) -> BoxXYXY:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mitosam.errors import InputError, InputNotFoundError
+from mitosam.io.limits import PAGES
 from mitosam.io.volume import Volume
 from mitosam.ui.session.blocks import BlockPlace, Ids, unpack
 from mitosam.ui.session.database import Database
@@ -40,11 +41,14 @@ def kept_labels(folder: Path) -> Volume:
         rows = database.all("SELECT z, row, col, ids FROM blocks")
     finally:
         database.close()
-    if json.loads(facts["format"]) != FORMAT:
+    try:
+        found, (depth, height, width), size = _facts(facts)
+        packed = {BlockPlace(*map(int, where)): bytes(block) for *where, block in rows}
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        raise database.damaged(str(error)) from error
+    if found != FORMAT:
         raise InputError(f"{path} was written by another version of mitosam; open it with that one")
-    depth, height, width = json.loads(facts["shape_zyx"])
-    size = json.loads(facts.get("voxel_size_nm", "null"))
-    packed = {BlockPlace(*where): block for *where, block in rows}
+    PAGES.check(path, depth)
     blocks = _Blocks(path, (height, width), packed)
     return Volume(
         name=folder.resolve().name.removesuffix(SUFFIX),
@@ -52,8 +56,20 @@ def kept_labels(folder: Path) -> Volume:
         dtype=np.dtype(np.uint32),
         section_names=tuple(f"page {z + 1}" for z in range(depth)),
         read_section=blocks.section,
-        voxel_size_nm=None if size is None else (size[0], size[1], size[2]),
+        voxel_size_nm=size,
     )
+
+
+def _facts(
+    facts: dict[str, str],
+) -> tuple[int, tuple[int, int, int], tuple[float, float, float] | None]:
+    """The format, the shape, and the voxel size where it is known."""
+    depth, height, width = (int(length) for length in json.loads(facts["shape_zyx"]))
+    if min(depth, height, width) < 1:
+        raise ValueError(f"its shape is {depth} x {height} x {width}")
+    size = json.loads(facts.get("voxel_size_nm", "null"))
+    voxel_size_nm = None if size is None else (float(size[0]), float(size[1]), float(size[2]))
+    return int(json.loads(facts["format"])), (depth, height, width), voxel_size_nm
 
 
 class _Blocks:

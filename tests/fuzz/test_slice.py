@@ -1,0 +1,43 @@
+"""A short part of what `make fuzz` does for long: the same files in every run of the tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.fuzz.engine import ROOT, fuzz
+from tests.fuzz.formats import FORMATS
+
+CASES = 12
+PATIENCE_S = 60.0  # a busy machine is no hang
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+def test_damaged_files_of_every_format_are_read_or_refused_within_bounds():
+    tally = None
+    for tally in fuzz(((name, range(CASES)) for name in FORMATS), PATIENCE_S):
+        assert not tally.findings
+    assert tally.count == CASES * len(FORMATS)
+    assert all(counts["read"] for counts in tally.outcomes.values())
+    assert sum(counts["refused"] for counts in tally.outcomes.values()) > tally.count / 4
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None,
+    reason="fuzzes by coverage, on Linux; pip install atheris",
+)
+@pytest.mark.parametrize("target", ["prompts csv", "settings toml"])
+def test_coverage_guided_fuzzing_finds_nothing_in_a_moment(target, tmp_path):
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.guided", target, "-runs=300", "-seed=1"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
