@@ -118,7 +118,7 @@ class EmbeddingCache:
         path = self._path(key)
         try:
             embedding = read_embedding(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (DamagedFileError, OSError) as error:
             log.warning("%s is damaged and will be encoded again: %s", path, error)

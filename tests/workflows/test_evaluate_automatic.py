@@ -31,6 +31,7 @@ from mitosam.workflows.evaluate import evaluate
 from mitosam.workflows.evaluate_automatic import check_automatic, evaluate_automatic
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.report import report
+from mitosam.workflows.rival import read_rival_info
 from mitosam.workflows.runs import Run
 from mitosam.workflows.transfer import transfer
 from mitosam.workflows.truth import smallest_sizes, true_instances
@@ -99,7 +100,16 @@ def results(run):
     return found | tables
 
 
+def without_checksums(run):
+    """The run as an older version left it."""
+    for path in run.automatic_folder("").glob(f"*/{RECORD}"):
+        record = json.loads(path.read_text("utf-8"))
+        kept = {name: value for name, value in record.items() if name not in ("checksum", "files")}
+        path.write_text(json.dumps(kept), encoding="utf-8")
+
+
 def replace_labels(run, labels):
+    without_checksums(run)
     for path in run.automatic_folder("").glob(f"*/{LABELS}"):
         tifffile.imwrite(path, labels.astype(np.uint32), photometric="minisblack")
 
@@ -140,6 +150,7 @@ def test_each_instance_has_a_confidence_and_the_page_says_what_it_is_worth(score
 
 
 def test_labels_from_before_confidence_was_kept_are_scored_without(run):
+    without_checksums(run)
     for path in run.automatic_folder("").glob("*/confidence.csv"):
         path.unlink()
     scores = read_automatic(run)
@@ -204,7 +215,7 @@ def test_thresholds_are_kept_with_the_model_and_beside_the_rival(scored):
     own = AutomaticInfo.parse(read_tuned_info(scored.tuned_weights).automatic_json)
     assert set(own.instances) == {"head", "prompted"}
     assert own.preferred in own.instances
-    rival = AutomaticInfo.parse(scored.rival_weights("unet").with_suffix(".json").read_text())
+    rival = read_rival_info(scored)
     assert set(rival.instances) == {"head"}
     used = {score.method: score.record.instances for score in read_automatic(scored)}
     assert used == own.instances | {"U-Net": rival.instances["head"]}

@@ -43,7 +43,7 @@ def test_a_preset_that_the_model_refuses_says_why(sources, base_model):
 
 
 @pytest.mark.parametrize(
-    ("minutes", "chosen"), [(60, "late"), (11, "late"), (9, "decoder"), (6, "decoder"), (4, None)]
+    ("minutes", "chosen"), [(60, "full"), (21, "full"), (19, "late"), (9, "decoder"), (4, None)]
 )
 def test_the_best_preset_is_the_one_of_which_half_fits(minutes, chosen):
     choices = planned(decoder=10, late=20, full=40)
@@ -66,7 +66,7 @@ def test_a_budget_chooses_the_parts_unless_they_are_named(
     monkeypatch.setattr(finetune_module, "plan", lambda *_, **__: quick)
     settings = short_settings(base_model)
     result = finetune(sources, tmp_path / "chosen", settings, budget_s=600)
-    assert result.run.settings.training.parts == PRESETS["late"]
+    assert result.run.settings.training.parts == PRESETS["full"]
     named = short_settings(base_model, "training.parts=neck")
     result = finetune(sources, tmp_path / "named", named, budget_s=600)
     assert result.run.settings.training.parts == ("neck",)

@@ -42,7 +42,7 @@ def pane_grid(shape_zyx: tuple[int, int, int], max_voxels: int = MAX_VOXELS) -> 
     """Blocks of a pane each, as many sections deep as so many voxels are.
 
     >>> pane_grid((165, 768, 1024)).block_zyx, pane_grid((900, 10_000, 12_000)).block_zyx
-    ((16, 768, 1024), (15, 2048, 2048))
+    ((16, 768, 1024), (16, 2048, 2048))
     """
     height, width = (_side(length) for length in shape_zyx[1:])
     depth = min(MAX_SECTIONS, max(1, max_voxels // (height * width)), shape_zyx[0])
