@@ -150,13 +150,46 @@ def cli_page(module_or_path: str, name: str) -> str:
     return f"{title}\n\n{note}\n{rest}\n"
 
 
+def catalogue_table() -> str:
+    """The public data sets as a table."""
+    from mitosam.cli.show_datasets import voxels_of
+    from mitosam.data.catalogue import read_catalogue
+
+    rows = [
+        "| name | what | voxels, z y x (nm) | masks | licence | fetched |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in read_catalogue():
+        how = "yes" if one.is_fetchable else "by hand"
+        cells = (
+            f"`{one.name}`",
+            f"[{one.title}]({one.page}): {one.about} Cite {one.citation}"
+            + (f" ([{one.doi}](https://doi.org/{one.doi}))." if one.doi else "."),
+            voxels_of(one) or "not known",
+            one.labels,
+            one.licence,
+            how,
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def datasets_page(text: str) -> str:
+    """The page on data sets with its table written anew."""
+    start, end = "<!-- catalogue -->", "<!-- end of catalogue -->"
+    before, _, rest = text.partition(start)
+    return f"{before}{start}\n\n{catalogue_table()}\n\n{end}{rest.partition(end)[2]}"
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and what it should hold."""
     from mitosam.config import RunSettings  # here, so that the functions above serve any settings
 
+    datasets = ROOT / "docs" / "datasets.md"
     return {
         ROOT / "docs" / "settings.md": settings_page(RunSettings),
         ROOT / "docs" / "cli.md": cli_page("mitosam.cli", "mitosam"),
+        datasets: datasets_page(datasets.read_text(encoding="utf-8")),
     }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.evaluate_clicks import evaluate_clicks
     from mitosam.workflows.export import export
     from mitosam.workflows.export_rdf import PackageFacts
+    from mitosam.workflows.fetch import fetch_dataset
     from mitosam.workflows.finetune import FinetuneResult, finetune
     from mitosam.workflows.head import train_head
     from mitosam.workflows.info import info
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from mitosam.workflows.segment import SegmentResult, segment
     from mitosam.workflows.study import Study, read_study
     from mitosam.workflows.train import train
-    from mitosam.workflows.transfer import transfer
+    from mitosam.workflows.transfer import transfer, transfer_dataset
     from mitosam.workflows.tuned_model import UsableModel, load_predictor, load_tuned_model
     from mitosam.workflows.views import views
 
@@ -72,6 +73,7 @@ __all__ = [
     "evaluate_automatic",
     "evaluate_clicks",
     "export",
+    "fetch_dataset",
     "finetune",
     "info",
     "load_model",
@@ -90,6 +92,7 @@ __all__ = [
     "train",
     "train_head",
     "transfer",
+    "transfer_dataset",
     "views",
 ]
 
@@ -110,6 +113,7 @@ _HOMES = {
     "workflows.evaluate_clicks": ("evaluate_clicks",),
     "workflows.export": ("export",),
     "workflows.export_rdf": ("PackageFacts",),
+    "workflows.fetch": ("fetch_dataset",),
     "workflows.finetune": ("FinetuneResult", "finetune"),
     "workflows.info": ("info",),
     "workflows.measure": ("MeasureResult", "measure"),
@@ -122,7 +126,7 @@ _HOMES = {
     "workflows.segment": ("SegmentResult", "segment"),
     "workflows.study": ("Study", "read_study"),
     "workflows.train": ("train",),
-    "workflows.transfer": ("transfer",),
+    "workflows.transfer": ("transfer", "transfer_dataset"),
     "workflows.tuned_model": ("UsableModel", "load_predictor", "load_tuned_model"),
     "workflows.views": ("views",),
 }

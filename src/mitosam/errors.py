@@ -57,3 +57,7 @@ class ModelNotFoundError(MitosamError, FileNotFoundError):
 
 class WorkersError(MitosamError, RuntimeError):
     """Worker processes that cannot be reached, or that an item of work brought down."""
+
+
+class DownloadError(MitosamError, ConnectionError):
+    """Something that could not be fetched, or came out wrong."""

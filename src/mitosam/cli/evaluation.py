@@ -65,7 +65,11 @@ def evaluate(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(parser=place_of, help="Score the tuned model on this other volume instead."),
+        typer.Option(
+            parser=place_of,
+            help="Score the tuned model on this other volume instead, or on the test sections of "
+            "a manifest (.toml).",
+        ),
     ] = None,
     masks: opt.TestMasks = None,
     sections: Annotated[
@@ -75,6 +79,7 @@ def evaluate(
         Path | None,
         typer.Option("--out", "-o", help="Write a new run, with --set, --images or --automatic."),
     ] = None,
+    allow_outside: opt.AllowOutside = False,
     set_: opt.Overrides = None,
 ) -> None:
     """Score base and tuned model on the same prompts, with the trivial rivals beside them.
@@ -90,10 +95,7 @@ def evaluate(
 
     Example: mitosam evaluate run --images other.tif --masks other_masks.tif --out run-on-other
     """
-    if (images is None) != (masks is None):
-        raise SettingsError("--images and --masks go together, got only one of them")
-    if sections and images is None:
-        raise SettingsError("--sections chooses among those of --images, which is not given")
+    _check_images(images, masks, sections, allow_outside=allow_outside)
     if not automatic and (methods is not None or rival is not None):
         name = "--rival" if methods is None else "--methods"
         raise SettingsError(f"{name} says how to score without prompts; it needs --automatic")
@@ -101,12 +103,18 @@ def evaluate(
         raise SettingsError("--clicks corrects what was prompted for, and --automatic prompts not")
     if automatic and set_:
         raise SettingsError("--set changes how prompts are taken, and --automatic takes none")
+    wanted = (methods or DEFAULT_METHODS).split(",") if methods != "" else []
+    chosen = [method.strip() for method in wanted]
     if automatic:
-        wanted = (methods or DEFAULT_METHODS).split(",") if methods != "" else []
-        chosen = [method.strip() for method in wanted]
-        _evaluate_automatic(run, images, masks, sections, out, chosen, rival or DEFAULT_RIVAL)
+        from mitosam.workflows.evaluate_automatic import check_automatic
+
+        check_automatic(run, chosen, rival or DEFAULT_RIVAL)  # before a new run is written
+    opened = _run_to_score(
+        run, images, masks, sections, out, set_ or [], allow_outside=allow_outside
+    )
+    if automatic:
+        _evaluate_automatic(opened, chosen, rival or DEFAULT_RIVAL)
     else:
-        opened = _run_to_score(run, images, masks, sections, out, set_ or [])
         _evaluate_prompted(opened) if clicks is None else _evaluate_clicks(opened, clicks)
 
 
@@ -126,29 +134,40 @@ def _evaluate_clicks(run: Run, num_clicks: int) -> None:
     progress.say(f"next: mitosam report {run.folder}")
 
 
-def _evaluate_automatic(
-    run: Path,
-    images: Place | None,
-    masks: Place | None,
-    sections: str | None,
-    out: Path | None,
-    methods: list[str],
-    rival: str,
-) -> None:
+def _evaluate_automatic(opened: Run, methods: list[str], rival: str) -> None:
     from mitosam.cli.show import show_automatic
     from mitosam.workflows.automatic_report import PAGE
-    from mitosam.workflows.evaluate_automatic import check_automatic, evaluate_automatic
+    from mitosam.workflows.evaluate_automatic import evaluate_automatic
 
-    check_automatic(run, methods, rival)  # before a new run is written
-    opened = _run_to_score(run, images, masks, sections, out, [])
     scores = evaluate_automatic(
         opened,
-        methods=methods,  # type: ignore[arg-type]  # checked above
+        methods=methods,  # type: ignore[arg-type]  # checked before
         rival=rival,  # type: ignore[arg-type]
         progress=progress,
     )
     show_automatic(output, scores)
     typer.echo(str(opened.folder / PAGE))
+
+
+def _check_images(
+    images: Path | None, masks: Path | None, sections: str | None, *, allow_outside: bool
+) -> None:
+    """Raise what does not fit together in what names another volume, or several."""
+    from mitosam.data.manifest import is_manifest
+
+    if images and is_manifest(images):
+        if masks or sections:
+            raise SettingsError(
+                f"{images} is a manifest, which names masks and sections; leave out --masks and "
+                "--sections"
+            )
+        return
+    if allow_outside:
+        raise SettingsError("--allow-outside is for a manifest, and --images names none")
+    if (images is None) != (masks is None):
+        raise SettingsError("--images and --masks go together, got only one of them")
+    if sections and images is None:
+        raise SettingsError("--sections chooses among those of --images, which is not given")
 
 
 def _run_to_score(
@@ -158,14 +177,27 @@ def _run_to_score(
     sections: str | None,
     out: Path | None,
     overrides: list[str],
+    *,
+    allow_outside: bool,
 ) -> Run:
     from mitosam.config import override_settings
+    from mitosam.data.manifest import is_manifest
     from mitosam.workflows.runs import Run
-    from mitosam.workflows.transfer import transfer
+    from mitosam.workflows.transfer import transfer, transfer_dataset
 
-    if images and masks:
+    if images:
         if out is None:
             raise SettingsError("another volume's scores need a folder of their own: --out")
+        if is_manifest(images):
+            return transfer_dataset(
+                run,
+                images,
+                out,
+                allow_outside=allow_outside,
+                overrides=overrides,
+                progress=progress,
+            )
+        assert masks is not None, "_check_images() saw to that"
         return transfer(
             run, images, masks, out, sections=sections, overrides=overrides, progress=progress
         )

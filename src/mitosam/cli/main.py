@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,13 +14,10 @@ from mitosam import __version__
 from mitosam.cli import options as opt
 from mitosam.cli import processes
 from mitosam.cli.screen import ScreenProgress, show_error, show_logs
-from mitosam.errors import MitosamError, SettingsError
-from mitosam.io.place import Place, place_of
+from mitosam.errors import MitosamError
+from mitosam.io.place import place_of
 from mitosam.ranks import current, leave, started_index
 from mitosam.storage import DISK_ERRNOS, LOST_ERRNOS
-
-if TYPE_CHECKING:
-    from mitosam.workflows.prepare import Sources
 
 app = typer.Typer(
     name="mitosam",
@@ -103,10 +100,10 @@ def _common(
 
 @app.command()
 def finetune(
-    images: opt.Images,
-    masks: opt.Masks,
-    out: opt.Out,
+    images: opt.DataImages,
+    masks: opt.DataMasks = None,
     *,
+    out: opt.Out,
     preset: opt.Preset = "default",
     budget: Annotated[
         str | None, typer.Option(help="Time for the whole job, as 30min; training stops in time.")
@@ -118,6 +115,7 @@ def finetune(
     test_images: opt.TestImages = None,
     test_masks: opt.TestMasks = None,
     voxel_size: opt.VoxelSize = None,
+    allow_outside: opt.AllowOutside = False,
     model: opt.Model = None,
     seed: opt.Seed = None,
     config: opt.Config = None,
@@ -128,6 +126,8 @@ def finetune(
     Sections are split into slabs to train on, to validate on and to report on, unless --train and
     --test or --test-images say otherwise. RUN then holds model.safetensors, report.html and all
     scores.
+
+    A manifest names several volumes, which then train together.
 
     Example: mitosam finetune stack.tif masks.tif --out run --budget 30min
     """
@@ -143,7 +143,9 @@ def finetune(
         split={"train": train, "validation": validation, "test": test},
     )
     result = run_finetune(
-        _sources(images, masks, test_images, test_masks, voxel_size),
+        opt.sources_from(
+            images, masks, test_images, test_masks, voxel_size, allow_outside=allow_outside
+        ),
         out,
         settings,
         budget_s=opt.parse_duration(budget),
@@ -167,13 +169,14 @@ def demo(
 
 @app.command()
 def plan(
-    images: opt.Images,
-    masks: opt.Masks,
+    images: opt.DataImages,
+    masks: opt.DataMasks = None,
     *,
     preset: opt.Preset = "default",
     train: opt.Train = None,
     validation: opt.Validation = None,
     test: opt.Test = None,
+    allow_outside: opt.AllowOutside = False,
     model: opt.Model = None,
     config: opt.Config = None,
     set_: opt.Overrides = None,
@@ -189,15 +192,16 @@ def plan(
         model=model,
         split={"train": train, "validation": validation, "test": test},
     )
-    show_plan(output, make_plan(_sources(images, masks), settings, progress=progress))
+    sources = opt.sources_from(images, masks, allow_outside=allow_outside)
+    show_plan(output, make_plan(sources, settings, progress=progress))
 
 
 @app.command()
 def prepare(
-    images: opt.Images,
-    masks: opt.Masks,
-    out: opt.Out,
+    images: opt.DataImages,
+    masks: opt.DataMasks = None,
     *,
+    out: opt.Out,
     preset: opt.Preset = "default",
     train: opt.Train = None,
     validation: opt.Validation = None,
@@ -205,6 +209,7 @@ def prepare(
     test_images: opt.TestImages = None,
     test_masks: opt.TestMasks = None,
     voxel_size: opt.VoxelSize = None,
+    allow_outside: opt.AllowOutside = False,
     model: opt.Model = None,
     seed: opt.Seed = None,
     config: opt.Config = None,
@@ -221,7 +226,9 @@ def prepare(
         seed=seed,
         split={"train": train, "validation": validation, "test": test},
     )
-    sources = _sources(images, masks, test_images, test_masks, voxel_size)
+    sources = opt.sources_from(
+        images, masks, test_images, test_masks, voxel_size, allow_outside=allow_outside
+    )
     run_prepare(sources, out, settings, progress=progress)
     typer.echo(out)
     progress.say(f"next: mitosam train {out}")
@@ -383,23 +390,3 @@ def cache(
     settings = CacheSettings(folder=folder)
     freed = clear_cache(settings, model=model) if clear else None
     show_cache(output, settings, list_cache(settings), freed)
-
-
-def _sources(
-    images: Place,
-    masks: Place,
-    test_images: Place | None = None,
-    test_masks: Place | None = None,
-    voxel_size: str | None = None,
-) -> Sources:
-    from mitosam.workflows.prepare import Sources
-
-    if (test_images is None) != (test_masks is None):
-        raise SettingsError("--test-images and --test-masks go together, got only one of them")
-    return Sources(
-        images=images,
-        masks=masks,
-        test_images=test_images,
-        test_masks=test_masks,
-        voxel_size_nm=opt.parse_voxel_size(voxel_size),
-    )

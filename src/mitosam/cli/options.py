@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mitosam.errors import SettingsError
-from mitosam.io.place import place_of
+from mitosam.io.place import Place, place_of
 
 if TYPE_CHECKING:
     from mitosam.config import RunSettings
+    from mitosam.workflows.prepare import Sources
 
 # typer knows no unions: what is a `Place` here, a path or a URL, is annotated as a path
 Images = Annotated[
@@ -24,13 +25,26 @@ Images = Annotated[
         "folder of sections.",
     ),
 ]
-Masks = Annotated[
+DataImages = Annotated[
     Path,
     typer.Argument(
         parser=place_of,
-        help="Masks of the same sections, in any of these forms: 0 is background; 1, 255 or "
-        "ids are objects.",
+        help="EM images: a stack (TIFF, MRC, HDF5), OME-Zarr, also at a URL, an image, or a "
+        "folder of sections. Or a manifest (.toml) that names several volumes; see "
+        "docs/datasets.md.",
     ),
+]
+DataMasks = Annotated[
+    Path | None,
+    typer.Argument(
+        parser=place_of,
+        help="Masks of the same sections, in any of these forms: 0 is background; 1, 255 or "
+        "ids are objects. None with a manifest, which names them.",
+    ),
+]
+AllowOutside = Annotated[
+    bool,
+    typer.Option("--allow-outside", help="Let the manifest name files outside of its folder."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the new run.")]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.")]
@@ -110,6 +124,41 @@ def settings_from(
     if ranges:
         values["split"] = {"kind": "given", **ranges}
     return resolve_settings(preset=preset, file=config, overrides=overrides or (), values=values)
+
+
+def sources_from(
+    images: Place,
+    masks: Place | None,
+    test_images: Place | None = None,
+    test_masks: Place | None = None,
+    voxel_size: str | None = None,
+    *,
+    allow_outside: bool = False,
+) -> Sources:
+    """The files that the options name, or those of the manifest that stands in their place."""
+    from mitosam.data.manifest import is_manifest
+    from mitosam.workflows.prepare import Sources
+
+    if is_manifest(images):
+        if masks or test_images or test_masks or voxel_size:
+            raise SettingsError(
+                f"{images} is a manifest, which names masks, voxel sizes and what is reported on; "
+                "leave out MASKS, --test-images, --test-masks and --voxel-size"
+            )
+        return Sources.of_manifest(images, allow_outside=allow_outside)
+    if masks is None:
+        raise SettingsError(f"MASKS of {images} are missing; only a manifest (.toml) names its own")
+    if allow_outside:
+        raise SettingsError("--allow-outside is for a manifest, got images and masks")
+    if (test_images is None) != (test_masks is None):
+        raise SettingsError("--test-images and --test-masks go together, got only one of them")
+    return Sources(
+        images=images,
+        masks=masks,
+        test_images=test_images,
+        test_masks=test_masks,
+        voxel_size_nm=parse_voxel_size(voxel_size),
+    )
 
 
 def parse_voxel_size(text: str | None) -> tuple[float, float, float] | None:

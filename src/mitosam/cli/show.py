@@ -17,6 +17,7 @@ from mitosam.embeddings import CacheEntry, CacheSettings, cache_folder
 
 if TYPE_CHECKING:
     from mitosam.evaluation.clicks import ClickSummary
+    from mitosam.evaluation.volumes import VolumeRow
     from mitosam.workflows.automatic_results import AutomaticScore
     from mitosam.workflows.evaluate import Evaluation
     from mitosam.workflows.finetune import FinetuneResult
@@ -66,6 +67,20 @@ def show_scores(console: Console, evaluation: Evaluation) -> None:
             ),
             style="bold" if row.method == "tuned" else None,
         )
+    print_table(console, table)
+    if evaluation.volumes:
+        _show_volumes(console, evaluation.volumes)
+
+
+def _show_volumes(console: Console, rows: Sequence[VolumeRow]) -> None:
+    """Mean Dice and IoU volume by volume, then the mean in which each volume counts once."""
+    table = Table(title="volume by volume; in the mean of volumes each counts once")
+    for column in ("prompt", "method", "volume", "number", "Dice", "IoU"):
+        table.add_column(column, justify="right" if column in ("number", "Dice", "IoU") else "left")
+    for row in rows:
+        name = "mean of volumes" if row.is_mean else row.volume
+        cells = (row.protocol, row.method, name, str(row.count), f"{row.dice:.3f}")
+        table.add_row(*cells, f"{row.iou:.3f}", style="bold" if row.is_mean else None)
     print_table(console, table)
 
 

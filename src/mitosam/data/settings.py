@@ -27,6 +27,9 @@ class DataSettings(BaseModel):
     edge: Edge = "pad"
     """What becomes of sections that patch_px does not divide: "pad" keeps all pixels and fills the
     last patches up with black, "crop" leaves the remainder out and says how much that is."""
+    common_pixel_nm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Scale all sections to pixels of this size before anything else, so that volumes of different
+    pixel size train together; the distance of sections stays. Unset: as they are."""
     min_object_px: int = Field(default=20, ge=1)
     """Mitochondria (or pieces of them at the edge of a tile or patch) smaller than this get no
     prompt of their own."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitosam.evaluation.cases import WHYS
-from mitosam.evaluation.scores import METHODS, PROTOCOLS, Protocol
+from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol
 from mitosam.evaluation.summary import GROUPS, PairedDifference, SummaryRow
+from mitosam.evaluation.volumes import VolumeRow
+from mitosam.io.tables import write_csv
 from mitosam.reporting import trust, words
 from mitosam.reporting.automatic import automatic_values
 from mitosam.reporting.content import Report
@@ -21,6 +23,8 @@ from mitosam.storage import write_text
 def write_report(folder: Path, report: Report) -> Path:
     """Write report.html, scores.csv, scores.json and summary.csv, and return the page's path.
 
+    Where several volumes were scored, volumes.csv stands beside them.
+
     The page needs no other file and no network. Each file takes the place of an earlier one only
     once it is complete.
     """
@@ -28,6 +32,8 @@ def write_report(folder: Path, report: Report) -> Path:
     write_scores_csv(folder / "scores.csv", report.scores)
     write_scores_json(folder / "scores.json", report.scores)
     write_summary_csv(folder / "summary.csv", report.summaries, report.differences)
+    if report.volumes:
+        write_csv(folder / "volumes.csv", report.volumes)
     write_text(page, render(report))
     return page
 
@@ -47,6 +53,7 @@ def render(report: Report) -> str:
         lead=words.lead(report),
         verdicts=words.verdicts(report),
         tables=_tables(report),
+        by_volume=_by_volume(report),
         groups=_tables(report, all_patches=False),
         figures={name: Markup(svg) for name, svg in draw_figures(report).items()},
         max_points=MAX_POINTS,
@@ -100,6 +107,34 @@ def _table(
         rows=tuple(rows),
         differences=tuple(differences),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeTable:
+    """One protocol's rows volume by volume: the volume, then each method's row in it."""
+
+    title: str
+    noun: str
+    methods: tuple[Method, ...]
+    rows: tuple[tuple[VolumeRow, ...], ...]
+
+
+def _by_volume(report: Report) -> list[VolumeTable]:
+    """The rows of each protocol, a line a volume, the mean of volumes last."""
+    tables = []
+    for protocol in PROTOCOLS:
+        own = [row for row in report.volumes if row.protocol == protocol]
+        names = dict.fromkeys(row.volume for row in own)
+        if own:
+            tables.append(
+                VolumeTable(
+                    title=words.PROTOCOL_TITLES[protocol],
+                    noun=words.noun_of(protocol),
+                    methods=tuple(dict.fromkeys(row.method for row in own)),
+                    rows=tuple(tuple(row for row in own if row.volume == name) for name in names),
+                )
+            )
+    return tables
 
 
 def _gallery(report: Report) -> list[tuple[str, list[Picture]]]:

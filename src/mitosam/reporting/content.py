@@ -14,6 +14,7 @@ from mitosam.evaluation.cases import Why
 from mitosam.evaluation.scores import Score
 from mitosam.evaluation.summary import PairedDifference, SummaryRow
 from mitosam.evaluation.trust import Trust
+from mitosam.evaluation.volumes import VolumeRow
 from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.training.curve import CurvePoint
 
@@ -68,6 +69,8 @@ class Report:
     """What correcting clicks bought, where it was measured."""
     trust: Sequence[Trust] = ()
     """How far the models' predicted IoU can be believed."""
+    volumes: Sequence[VolumeRow] = ()
+    """The scores volume by volume, where there are several."""
     automatic: AutomaticContent | None = None
     """The scores of a segmentation without prompts, which stand in a section of their own."""
     provenance: Sequence[tuple[str, str]] = ()

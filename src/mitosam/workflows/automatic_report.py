@@ -24,7 +24,7 @@ from mitosam.reporting.automatic_content import (
 from mitosam.reporting.outlines import OutlinedSection, draw_finds
 from mitosam.workflows.automatic import AutomaticInfo
 from mitosam.workflows.automatic_results import ORDER, AutomaticScore
-from mitosam.workflows.calibrate import validation_sections
+from mitosam.workflows.calibrate import calibration_part, validation_sections
 from mitosam.workflows.provenance import provenance_rows, split_notes
 from mitosam.workflows.runs import Part, Run
 from mitosam.workflows.truth import true_section
@@ -154,7 +154,7 @@ def _point(score: AutomaticScore, section: SectionScore) -> SectionPoint:
 def _thresholds_from(run: Run, scores: Sequence[AutomaticScore]) -> str:
     if not any(score.record.is_calibrated for score in scores):
         return ""
-    part = run.parts()[0]
+    part = calibration_part(run)
     sections = validation_sections(part)
     if not sections:
         return "on validation sections of the volume that the model was trained on"

@@ -64,7 +64,7 @@ def calibrate(
     thresholds are chosen with it.
     """
     info = segmenter.info
-    part = run.parts()[0]
+    part = calibration_part(run)
     num_sections = len(validation_sections(part))
     needed = {*methods, "head"} if "prompted" in methods else set(methods)
     if not num_sections:
@@ -85,6 +85,12 @@ def calibrate(
     return info.model_copy(update={"preferred": best})
 
 
+def calibration_part(run: Run) -> Part:
+    """The volume whose validation sections choose thresholds: the first that has some."""
+    parts = run.parts()
+    return next((part for part in parts if part.split.validation), parts[0])
+
+
 def validation_sections(part: Part) -> range:
     """The first validation sections that follow each other: those that choose thresholds."""
     runs = runs_of(part.split.validation)
@@ -102,7 +108,7 @@ def _choose(
         except (ValueError, AttributeError):
             log.warning("%s is damaged; choosing anew", path)
     store = validation_maps(run, segmenter, method, name, progress)
-    part = run.parts()[0]
+    part = calibration_part(run)
     settings, score = choose_settings(store, part, validation_sections(part), progress)
     choice = Choice(instances=settings, score=score)
     write_text(path, json.dumps(sealed_object(choice.model_dump(mode="json")), indent=2) + "\n")
@@ -111,7 +117,7 @@ def _choose(
 
 def _validation_folder(run: Run, segmenter: Segmenter, method: Method, name: str) -> Path:
     """Where maps and choice are; those of other weights are removed."""
-    part = run.parts()[0]
+    part = calibration_part(run)
     sections, volume = validation_sections(part), part.volume
     facts = [hash_model(segmenter, method), volume.images_sha256, volume.masks_sha256]
     folder = run.automatic_folder(f"{name}-{method}-validation")
@@ -123,7 +129,7 @@ def validation_maps(
     run: Run, segmenter: Segmenter, method: Method, name: str, progress: Progress
 ) -> MapStore:
     """The maps of the validation sections, computed where they are not there yet."""
-    part = run.parts()[0]
+    part = calibration_part(run)
     sections = validation_sections(part)
     shape_zyx = (len(sections), *part.volume.shape_zyx[1:])
     store = MapStore(_validation_folder(run, segmenter, method, name), shape_zyx)
@@ -137,7 +143,7 @@ def validation_maps(
 
 def training_sizes(part: Part) -> InstanceSettings:
     """The defaults, with what the training sections and the voxel size tell: how small is small."""
-    sizes = smallest_sizes(part.volume, part.split.train)
+    sizes = smallest_sizes(part.volume, part.split.train or part.split.validation)
     depth = part.volume.shape_zyx[0]
     return InstanceSettings(
         z_radius=z_radius(spacing_px(part), depth),

@@ -146,11 +146,12 @@ def training_tiles(run: Run) -> tuple[list[SectionTile], list[SectionTile]]:
     settings, training = run.settings.data, run.settings.training
     train_tiles: list[SectionTile] = []
     validation_tiles: list[SectionTile] = []
-    for part in run.parts():
+    for number, part in enumerate(run.parts()):
         plain = tiles_of(part.volume, part.split.train, settings)
         if training.augment and plain:
             count = max(round(training.views_per_tile * len(plain)), training.min_views)
-            rng = np.random.default_rng([run.settings.seed, 2])
+            # Each volume draws its own; the first as a volume alone always did.
+            rng = np.random.default_rng([run.settings.seed, 2, *([number] if number else [])])
             changes = run.settings.augmentation
             plain = draw_views(part.volume, part.split.train, settings, count, rng, changes)
         train_tiles += plain

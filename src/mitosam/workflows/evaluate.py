@@ -21,6 +21,7 @@ from mitosam.evaluation.scores import Method, Score, answers_of
 from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.evaluation.summary import PairedDifference, SummaryRow, compare, summarise
 from mitosam.evaluation.trust import Trust, measure_trust
+from mitosam.evaluation.volumes import VolumeRow, summarise_volumes
 from mitosam.io.arrays import map_array
 from mitosam.models.input_size import is_trained
 from mitosam.models.pixels import upsample_logits
@@ -48,6 +49,8 @@ class Evaluation:
     summary: list[SummaryRow]
     differences: list[PairedDifference]
     trust: list[Trust]
+    volumes: list[VolumeRow]
+    """Volume by volume, where there are several."""
 
 
 def evaluate(
@@ -120,6 +123,7 @@ def summarise_scores(scores: list[Score], seed: int) -> Evaluation:
         summary=summarise(scores, seed),
         differences=differences,
         trust=measure_trust(scores, seed),
+        volumes=summarise_volumes(scores, seed),
     )
 
 

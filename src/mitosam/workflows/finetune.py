@@ -23,7 +23,13 @@ from mitosam.workflows.head import encode_sections
 from mitosam.workflows.models import load_base, with_tuned
 from mitosam.workflows.plan import plan
 from mitosam.workflows.plan_parts import best_that_fits
-from mitosam.workflows.prepare import Sources, check_sources, prepare, prepare_run
+from mitosam.workflows.prepare import (
+    Sources,
+    check_sources,
+    prepare,
+    prepare_run,
+    with_common_pixel,
+)
 from mitosam.workflows.report import report
 from mitosam.workflows.runs import SETTINGS, Run
 from mitosam.workflows.train import is_trained, train
@@ -97,6 +103,7 @@ def _finetune(
     progress: Progress,
 ) -> FinetuneResult:
     started, ranks = time.monotonic(), current()
+    settings = with_common_pixel(sources, settings)
     if math.isfinite(budget_s) and "parts" not in settings.training.model_fields_set:
         parts = ranks.led(
             lambda: _parts_within(

@@ -212,8 +212,8 @@ def section_example(
 
 def head_shape(run: Run, model: LoadedModel) -> HeadShape:
     """The shape of a run's head: the sections it reads, its channels, and the grey values."""
-    settings, part = run.settings.head, run.parts()[0]
-    mean, std = grey_statistics(part)
+    settings = run.settings.head
+    mean, std = grey_statistics_of(run.parts())
     channels = model.sam.embedding_shape[0] if settings.use_embedding else 0
     return HeadShape(
         section_offsets=tuple(sorted({0, *settings.neighbours})),
@@ -228,6 +228,16 @@ def spacing_px(part: Part) -> float:
     """The distance of a volume's sections, in pixels."""
     volume = part.volume
     return section_spacing_px(volume.images.__getitem__, volume.shape_zyx[0], volume.voxel_size_nm)
+
+
+def grey_statistics_of(parts: Sequence[Part]) -> tuple[float, float]:
+    """The same of all volumes that are trained on, or of the first; each volume counts once."""
+    found = [grey_statistics(part) for part in parts if part.split.train]
+    if len(found) < 2:
+        return found[0] if found else grey_statistics(parts[0])
+    means, deviations = np.array(found).T
+    mean = float(means.mean())
+    return mean, float(np.sqrt((deviations**2 + (means - mean) ** 2).mean()))
 
 
 def grey_statistics(part: Part) -> tuple[float, float]:

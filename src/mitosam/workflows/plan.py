@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from mitosam.config import RunSettings
-from mitosam.data.prepared import prepare_volume
+from mitosam.data.prepared import PreparedVolume, prepare_volume
 from mitosam.data.splits import Split
 from mitosam.errors import InputError
-from mitosam.inference.section_embedding import embedding_windows
 from mitosam.io.pairing import Pairing
 from mitosam.io.volume import Volume
 from mitosam.models.head import Head
@@ -26,17 +25,26 @@ from mitosam.progress import SILENT, Progress
 from mitosam.training.head_trainer import HeadTrainer
 from mitosam.training.parts import choose_parts
 from mitosam.training.trainer import Trainer
+from mitosam.workflows.datasets import open_dataset
 from mitosam.workflows.decoder import examples_before
 from mitosam.workflows.evaluate import answer, ask
 from mitosam.workflows.head import encode_section, head_shape, section_example
 from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.part_splits import only_test
 from mitosam.workflows.plan_parts import (
     PartsTiming,
     PlannedPreset,
     peak_bytes,
     time_presets,
 )
-from mitosam.workflows.prepare import Sources, open_pair, split_of_stack
+from mitosam.workflows.plan_work import Sample, Work, add_work, work_on
+from mitosam.workflows.prepare import (
+    Sources,
+    at_pixel_size,
+    open_pair,
+    split_of_stack,
+    with_common_pixel,
+)
 from mitosam.workflows.rival import UNet
 from mitosam.workflows.runs import Run
 from mitosam.workflows.subjects import TileQuestions
@@ -134,59 +142,92 @@ def plan(
     is written but a temporary folder and a tile's features, and what is in the cache already is not
     counted as saved, so a second run takes less.
     """
-    images, masks, pairing = open_pair(sources.images, sources.masks)
-    progress.say(pairing.describe())
-    split = split_of_stack(len(images), settings)
-    pairs = _spread(pairing.sections, MAX_SAMPLED_SECTIONS)
-    few_images = _subset(images, [image for image, _ in pairs])
-    few_masks = _subset(masks, [mask for _, mask in pairs])
+    settings = with_common_pixel(sources, settings)
+    opened = _open(sources, settings, progress)
     with tempfile.TemporaryDirectory(prefix="mitosam-plan-") as folder:
         run = Run(folder=Path(folder), settings=settings)
-        volume = prepare_volume(
-            few_images,
-            few_masks,
-            run.prepared_folder / "volume",
-            pairing=_renumbered(pairing, few_images, few_masks),
-        )
-        everything = tuple(range(len(few_images)))
-        run.write_parts({"volume": _all_test(everything)})
+        volumes = [_prepare_few(one, run, number) for number, one in enumerate(opened)]
+        run.write_parts({volume.folder.name: only_test(len(volume.images)) for volume in volumes})
         model = load_base(settings)
         chosen = ""
         if settings.data.tile_px == "auto":
-            size = measure_objects(volume, everything, settings, progress)
-            settings = choose_tile(settings, volume, size, model.sam.input_px)
+            everything = tuple(range(len(volumes[0].images)))
+            size = measure_objects(volumes[0], everything, settings, progress)
+            settings = choose_tile(settings, volumes[0], size, model.sam.input_px)
             run = replace(run, settings=settings)
             chosen = describe_tile(size, settings.data.tile_side_px, model.sam.input_px)
-        tiles = tiles_of(volume, everything, settings.data)
-        held = tiles_with_mitochondria(tiles, settings.data)
+        tiles = [tiles_of(volume, range(len(volume.images)), settings.data) for volume in volumes]
+        held = [tiles_with_mitochondria(some, settings.data) for some in tiles]
         asked = list(ask(run))
-        if not held or not asked:
+        all_held = [tile for some in held for tile in some]
+        if not all_held or not asked:
             raise InputError(
-                f"no mitochondria in the {len(everything)} sections that were sampled; "
-                "the masks may be empty"
+                f"no mitochondria in the {sum(len(volume.images) for volume in volumes)} sections "
+                "that were sampled; the masks may be empty"
             )
-        timing = _measure(run, model, held, asked, progress)
-        tile = held[0]
+        timing = _measure(run, model, all_held, asked, progress)
+        tile = all_held[0]
         place = (tile.section, *astuple(tile.window))
         timings = time_presets(run.folder, settings, place, progress) if with_presets else []
-    sample = _Sample(
-        tiles_with=len(held) / len(everything),
-        tiles=len(tiles) / len(everything),
-        questions=sum(len(one.questions) for one in asked) / len(everything),
-    )
+    works = [
+        work_on(one.images.shape_zyx, one.split, _sample(volume, some, full, asked), settings)
+        for one, volume, some, full in zip(opened, volumes, tiles, held, strict=True)
+    ]
     sharing = _Sharing(processes=processes, batch_tiles=settings.training.batch_tiles)
     timing, timings = sharing.of(timing), [sharing.of_preset(one) for one in timings]
-    added = _add_up(settings, images, split, model, timing, sample, timings)
+    added = _add_up(settings, add_work(works), model, timing, timings)
     return replace(added, tile=chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
-    """Means a section."""
+class _Opened:
+    """One volume, and what its sections are for."""
 
-    tiles_with: float
-    tiles: float
-    questions: float
+    images: Volume
+    masks: Volume
+    pairing: Pairing
+    split: Split
+
+
+def _open(sources: Sources, settings: RunSettings, progress: Progress) -> list[_Opened]:
+    """The volumes of a run; those of a manifest may be several, trained ones first."""
+    if sources.manifest:
+        return [
+            _Opened(images=one.images, masks=one.masks, pairing=one.pairing, split=one.split)
+            for one in open_dataset(sources.manifest, settings)
+        ]
+    (images, masks, pairing), _ = at_pixel_size(
+        open_pair(sources.images, sources.masks), settings, sources.voxel_size_nm
+    )
+    progress.say(pairing.describe())
+    split = split_of_stack(len(images), settings)
+    return [_Opened(images=images, masks=masks, pairing=pairing, split=split)]
+
+
+def _prepare_few(one: _Opened, run: Run, number: int) -> PreparedVolume:
+    """A few sections of a volume, prepared."""
+    pairs = _spread(one.pairing.sections, MAX_SAMPLED_SECTIONS)
+    images = _subset(one.images, [image for image, _ in pairs])
+    masks = _subset(one.masks, [mask for _, mask in pairs])
+    name = f"volume{number or ''}"
+    pairing = _renumbered(one.pairing, images, masks)
+    return prepare_volume(images, masks, run.prepared_folder / name, pairing=pairing)
+
+
+def _sample(
+    volume: PreparedVolume,
+    tiles: Sequence[SectionTile],
+    held: Sequence[SectionTile],
+    asked: Sequence[TileQuestions],
+) -> Sample:
+    num_sections = len(volume.images)
+    folder = volume.folder
+    questions = sum(len(one.questions) for one in asked if one.tile.volume.folder == folder)
+    return Sample(
+        tiles_with=len(held) / num_sections,
+        tiles=len(tiles) / num_sections,
+        questions=questions / num_sections,
+    )
 
 
 def _spread(pairs: tuple[tuple[int, int], ...], limit: int) -> list[tuple[int, int]]:
@@ -212,10 +253,6 @@ def _renumbered(pairing: Pairing, images: Volume, masks: Volume) -> Pairing:
         image_names=images.section_names,
         mask_names=masks.section_names,
     )
-
-
-def _all_test(sections: tuple[int, ...]) -> Split:
-    return Split(train=(), validation=(), test=sections, unused=(), leaky=False)
 
 
 def _measure(
@@ -289,24 +326,15 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _add_up(
     settings: RunSettings,
-    images: Volume,
-    split: Split,
+    work: Work,
     model: LoadedModel,
     timing: _Timing,
-    sample: _Sample,
     timings: Sequence[PartsTiming],
 ) -> Plan:
     training = settings.training
-    train_tiles = len(split.train) * sample.tiles
-    if training.augment:
-        train_tiles = max(training.views_per_tile * train_tiles, training.min_views)
-    train_tiles *= sample.tiles_with / sample.tiles
-    num_test = min(len(split.test), settings.evaluation.max_sections or len(split.test))
-    other_tiles = len(split.validation) * sample.tiles_with + num_test * sample.tiles
+    train_tiles, other_tiles, questions = work.train_tiles, work.other_tiles, work.questions
     steps = max(training.epochs * train_tiles / training.batch_tiles, training.min_steps)
-    questions = num_test * sample.questions
-    depth, height, width = images.shape_zyx
-    head = _head_stages(settings, split, (height, width), timing)
+    head = _head_stages(settings, work, timing)
     num_tiles = round(train_tiles + other_tiles)
     stages = (
         PlannedStage(
@@ -325,7 +353,7 @@ def _add_up(
         *head,
         PlannedStage(name="report", amount="1 page", seconds=REPORT_S),
     )
-    head_tiles = _num_head_tiles(settings, split, (height, width))
+    head_tiles = work.head_tiles
     num_tiles += head_tiles
     validation_s = training.validations * timing.validation_s
     rest_s = sum(s.seconds for s in stages if s.name not in ("encode", "train")) + validation_s
@@ -349,33 +377,22 @@ def _add_up(
         stages=stages,
         peak_memory_bytes=peak_bytes(),
         cache_bytes=num_tiles * 2 * int(np.prod(model.sam.embedding_shape)),
-        run_bytes=depth * height * width * 3 + int(questions) * settings.data.patch_px**2 // 8,
+        run_bytes=work.num_voxels * 3 + int(questions) * settings.data.patch_px**2 // 8,
         device=str(model.sam.device),
         precision=model.sam.precision,
     )
 
 
-def _num_head_tiles(settings: RunSettings, split: Split, shape_yx: tuple[int, int]) -> int:
-    """Tiles of the sections that the head is trained, validated and scored on."""
-    if not (settings.head.enabled and settings.head.use_embedding):
-        return 0
-    sections = len(split.train) + len(split.validation) + len(split.test)
-    return sections * len(embedding_windows(shape_yx, settings.data.tile_side_px))
-
-
-def _head_stages(
-    settings: RunSettings, split: Split, shape_yx: tuple[int, int], timing: _Timing
-) -> list[PlannedStage]:
+def _head_stages(settings: RunSettings, work: Work, timing: _Timing) -> list[PlannedStage]:
     """Training and scoring without prompts."""
     head = settings.head
     if not head.enabled:
         return []
-    tiles = _num_head_tiles(settings, split, shape_yx)
-    pixels = shape_yx[0] * shape_yx[1] / (head.batch_crops * head.crop_px**2)
+    tiles, sections = work.head_tiles, work.searched_sections
+    crops = work.searched_px / (head.batch_crops * head.crop_px**2)
     # A forward pass is about a third of a training step.
-    networks = (timing.head_step_s + timing.rival_step_s) / 3 * pixels
+    networks = (timing.head_step_s + timing.rival_step_s) / 3 * crops
     prompted = timing.answer_s * OBJECTS_PER_SECTION
-    sections = len(split.test) + len(split.validation)
     stages = [
         PlannedStage(
             name="encode for the head", amount=f"{tiles} tiles", seconds=tiles * timing.encode_s
@@ -391,7 +408,7 @@ def _head_stages(
         stages.append(
             PlannedStage(name="train its rival", amount=f"{head.steps} steps", seconds=seconds)
         )
-    scoring = sections * (networks + prompted + LABEL_S)
+    scoring = networks + sections * (prompted + LABEL_S)
     stages.append(
         PlannedStage(name="score without prompts", amount=f"{sections} sections", seconds=scoring)
     )

@@ -20,7 +20,7 @@ from mitosam.prompts import Prompts
 from mitosam.storage import atomic_folder, require_free
 from mitosam.workflows.predict_masks import decode_sections, write_masks
 from mitosam.workflows.predict_words import Asked, write_named
-from mitosam.workflows.tuned_model import load_tuned_model
+from mitosam.workflows.tuned_model import load_tuned_model, pixel_size_remark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,8 @@ def predict(
     _check_prompts(asked, volume)
     require_free(out)
     usable = load_tuned_model(model, settings.model)
+    if remark := pixel_size_remark(usable, volume.voxel_size_nm):
+        progress.say(remark)
     sections = decode_sections(
         volume, asked, usable, settings, multimask_output=multimask_output, progress=progress
     )

@@ -70,6 +70,7 @@ def report(
         notes=notes,
         clicks=read_clicks(run),
         trust=evaluation.trust,
+        volumes=evaluation.volumes,
         automatic=_automatic(run, automatic, notes),
         provenance=provenance_rows(run),
     )

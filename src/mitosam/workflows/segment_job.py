@@ -33,7 +33,7 @@ from mitosam.progress import SILENT, Progress
 from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.automatic_model import has_shipped_head, segmenter_of, suit_shipped_head
 from mitosam.workflows.calibrate import z_radius
-from mitosam.workflows.tuned_model import UsableModel, load_tuned_model
+from mitosam.workflows.tuned_model import UsableModel, load_tuned_model, pixel_size_remark
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 CHECKED_VOXELS = 1 << 33
@@ -141,6 +141,8 @@ class Order:
                 f"{volume.name} has no voxel size, so sizes are in px and voxels; "
                 "pass --voxel-size z,y,x (nm) for µm"
             )
+        if remark := pixel_size_remark(usable, size):
+            progress.say(remark)
         job = Job(
             volume=volume,
             voxel_size_nm=size,

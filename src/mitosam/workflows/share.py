@@ -10,12 +10,11 @@ from mitosam.config import RunSettings
 from mitosam.data.prepared import PreparedVolume
 from mitosam.data.splits import Split, split_sections
 from mitosam.progress import SILENT, Progress
+from mitosam.workflows.part_splits import only_test, train_and_validate
 from mitosam.workflows.prepare import (
     MIN_SECTIONS_FOR_SLABS,
     Sources,
-    only_test,
     record_parts,
-    train_and_validate,
 )
 from mitosam.workflows.runs import Run
 

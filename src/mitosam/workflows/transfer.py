@@ -5,18 +5,20 @@ from __future__ import annotations
 import shutil
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mitosam.config import override_settings, validate_settings
+from mitosam.config import RunSettings, override_settings, validate_settings
 from mitosam.data.intensity import Normalisation, adopt_normalisation
 from mitosam.data.prepared import prepare_volume
-from mitosam.data.splits import Split, parse_sections
+from mitosam.data.splits import Split, SplitSettings, parse_sections
 from mitosam.errors import SettingsError
 from mitosam.io.place import Place
 from mitosam.models.tuned import TunedInfo, read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path
-from mitosam.workflows.prepare import Sources, open_pair, record_parts
+from mitosam.workflows.datasets import prepare_dataset
+from mitosam.workflows.prepare import Sources, at_pixel_size, open_pair, record_parts
 from mitosam.workflows.rival import copy_rival
 from mitosam.workflows.runs import Run, new_run, require_same_training
 from mitosam.workflows.tuned_model import tuned_weights
@@ -50,6 +52,77 @@ def transfer(
     SettingsError
         `model` is no tuned model, or more than the evaluation is overridden.
     """
+    tuned = _read_tuned(model, overrides)
+    opened = open_pair(images, masks)
+    split = _only(sections, len(opened[0]))
+    progress.say(opened[2].describe())
+    with new_run(out, tuned.settings) as run:
+        scaled, voxel_size_nm = at_pixel_size(opened, tuned.settings, None)
+        volume = prepare_volume(
+            scaled[0],
+            scaled[1],
+            run.prepared_folder / "volume",
+            pairing=scaled[2],
+            normalisation=adopt_normalisation(tuned.normalisation, scaled[0]),
+            voxel_size_nm=voxel_size_nm,
+            progress=progress,
+        )
+        _bring_model(run, model, tuned)
+        sources = Sources(images=images, masks=masks)
+        record_parts(run, sources, {"volume": (volume, split)}, progress)
+        return run
+
+
+def transfer_dataset(
+    model: Path | str,
+    manifest: Path,
+    out: Path,
+    *,
+    allow_outside: bool = False,
+    overrides: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> Run:
+    """The same on the test sections of a manifest's volumes.
+
+    Raises
+    ------
+    InputError, InputNotFoundError
+        The manifest or its volumes cannot be used.
+    SettingsError
+        As `transfer` says, or the manifest has no test sections.
+    """
+    tuned = _read_tuned(model, overrides)
+    sources = Sources.of_manifest(manifest, allow_outside=allow_outside)
+    assert sources.manifest is not None
+    settings = tuned.settings
+    # Sections that the training's own [split] named are none of these volumes.
+    if settings.split.kind == "given":
+        settings = settings.model_copy(update={"split": SplitSettings()})
+    with new_run(out, settings) as run:
+        parts = prepare_dataset(
+            run,
+            sources.manifest,
+            trains=False,
+            normalisation=tuned.normalisation,
+            progress=progress,
+        )
+        _bring_model(run, model, tuned)
+        record_parts(run, sources, parts, progress)
+        return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tuned:
+    weights: Path
+    info: TunedInfo
+    settings: RunSettings
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return Normalisation.from_dict(self.info.normalisation)
+
+
+def _read_tuned(model: Path | str, overrides: Sequence[str]) -> _Tuned:
     weights = tuned_weights(Path(model))
     if weights is None:
         raise SettingsError(f"{model} is not a tuned model; give a run or its model.safetensors")
@@ -57,26 +130,14 @@ def transfer(
     trained = validate_settings(tomllib.loads(info.settings_toml))
     settings = override_settings(trained, overrides)
     require_same_training(trained, settings)
-    opened = open_pair(images, masks)
-    split = _only(sections, len(opened[0]))
-    progress.say(opened[2].describe())
-    normalisation = adopt_normalisation(Normalisation.from_dict(info.normalisation), opened[0])
-    with new_run(out, settings) as run:
-        volume = prepare_volume(
-            opened[0],
-            opened[1],
-            run.prepared_folder / "volume",
-            pairing=opened[2],
-            normalisation=normalisation,
-            progress=progress,
-        )
-        with atomic_path(run.tuned_weights) as temporary:
-            shutil.copyfile(weights, temporary)
-        copy_rival(weights, run)
-        run.record(_origin(model, info))
-        sources = Sources(images=images, masks=masks)
-        record_parts(run, sources, {"volume": (volume, split)}, progress)
-        return run
+    return _Tuned(weights=weights, info=info, settings=settings)
+
+
+def _bring_model(run: Run, model: Path | str, tuned: _Tuned) -> None:
+    with atomic_path(run.tuned_weights) as temporary:
+        shutil.copyfile(tuned.weights, temporary)
+    copy_rival(tuned.weights, run)
+    run.record(_origin(model, tuned.info))
 
 
 def _only(sections: str | None, num_sections: int) -> Split:

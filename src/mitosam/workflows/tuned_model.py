@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from mitosam.models.tuned import TUNED_KEY, TunedInfo, load_tuned, read_tuned_in
 from mitosam.models.weight_files import read_metadata
 from mitosam.workflows.models import encode_cached, keep_freed_memory, open_cache, place
 from mitosam.workflows.runs import SETTINGS, Run
+
+PIXEL_TOLERANCE = 0.1
+"""How far pixels may be from those a model was trained on before it is told; the head's training
+zooms by more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,25 @@ def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -
         tile_px=info.tile_px,
         normalisation=Normalisation.from_dict(info.normalisation),
         info=info,
+    )
+
+
+def pixel_size_remark(usable: UsableModel, voxel_size_nm: tuple[float, ...] | None) -> str:
+    """What to beware of where a model of scaled sections is given others; "" where nothing is."""
+    if usable.info is None:
+        return ""
+    settings = tomllib.loads(usable.info.settings_toml)
+    trained_nm = settings.get("data", {}).get("common_pixel_nm")
+    if trained_nm is None:
+        return ""
+    if voxel_size_nm is None:
+        return f"the model was trained on pixels of {trained_nm:g} nm; these are of unknown size"
+    if all(math.isclose(size, trained_nm, rel_tol=PIXEL_TOLERANCE) for size in voxel_size_nm[1:]):
+        return ""
+    given = " x ".join(f"{size:g}" for size in voxel_size_nm[1:])
+    return (
+        f"the model was trained on pixels of {trained_nm:g} nm, and these are of {given} nm; "
+        "scale the images to that size for the results it was scored with"
     )
 
 
