@@ -7,6 +7,9 @@ import json
 import struct
 import zlib
 
+import fsspec
+import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -16,6 +19,7 @@ from mitosam.errors import InputError, SettingsError
 from mitosam.geometry import Box
 from mitosam.io import limits
 from mitosam.io.open import open_volume
+from mitosam.io.place import Url
 from mitosam.io.prompt_files import read_prompts
 from mitosam.io.tables import read_csv
 from mitosam.io.tiff_limits import embedded_shapes
@@ -204,6 +208,47 @@ def test_metadata_beyond_some_megabytes_is_refused(tmp_path):
     (tmp_path / "a.zarr" / "zarr.json").write_text("[" * (9 * 2**20))
     with pytest.raises(InputError, match="MITOSAM_MAX_TEXT_MB"):
         open_volume(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("name", ["zarr.json", ".zarray"])
+def test_metadata_at_a_url_beyond_some_megabytes_are_refused(name):
+    files = fsspec.filesystem("memory")
+    files.pipe(f"/large_{name}/a.zarr/{name}", b"[" * (9 * 2**20))
+    with pytest.raises(InputError, match="MITOSAM_MAX_TEXT_MB"):
+        open_volume(Url(f"memory://large_{name}/a.zarr"))
+
+
+def test_a_large_chunk_at_a_url_is_refused():
+    store = zarr.storage.FsspecStore.from_url("memory://large_chunk/a.zarr")
+    zarr.create_array(store, shape=(10, 2**16, 2**16), chunks=(1, 2**16, 2**16), dtype="u1")
+    with pytest.raises(InputError, match="MITOSAM_MAX_CHUNK_GB"):
+        open_volume(Url("memory://large_chunk/a.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "variable"),
+    [
+        ((2, 2**17, 2**18), (1, 2**8, 2**8), "MITOSAM_MAX_SECTION_GB"),
+        ((2, 2**16, 2**16), (2, 2**15, 2**15), "MITOSAM_MAX_CHUNK_GB"),
+        ((2**20, 8, 8), (1, 8, 8), "MITOSAM_MAX_PAGES"),
+    ],
+)
+def test_hdf5_that_declares_too_much_is_refused(tmp_path, shape, chunks, variable):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("raw", shape=shape, dtype="u2", chunks=chunks, compression="gzip")
+    with pytest.raises(InputError, match=variable):
+        open_volume(tmp_path / "a.h5").section(0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "variable"), [((2**20, 1, 1), "MAX_PAGES"), ((1, 8, 8), "MAX_SECTION_GB")]
+)
+def test_an_mrc_beyond_the_limits_is_refused(tmp_path, monkeypatch, shape, variable):
+    monkeypatch.setenv("MITOSAM_MAX_SECTION_GB", "1e-8")
+    with mrcfile.new(tmp_path / "a.mrc", np.zeros(shape, np.int16)):
+        pass
+    with pytest.raises(InputError, match=variable):
+        open_volume(tmp_path / "a.mrc").section(0)
 
 
 @pytest.mark.parametrize(
