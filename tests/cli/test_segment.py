@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from mitosam.io.open import open_volume
 from tests.tiny_runs import contents
 from tests.tiny_segmenter import write_tuned
 
@@ -106,3 +107,20 @@ def test_voxel_sizes_that_contradict_each_other_are_both_named(mitosam, tmp_path
     given = ("--voxel-size", "30,8,8", "--out", tmp_path / "out")
     done = mitosam("segment", sources.images, "--model", tuned, *given)
     assert refused(done, "10 x 10 x 10 nm (z, y, x) and --voxel-size says 30 x 8 x 8 nm")
+
+
+def test_a_result_is_sent_to_a_url_and_sent_again_after_it_was_cut_off(
+    mitosam, tmp_path, stack, base_model, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ("segment", stack, "--model", base_model, "--out", "memory://bucket/sent", *GRID)
+    done = mitosam(*command)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "memory://bucket/sent"
+    there = open_volume("memory://bucket/sent/labels.ome.zarr")
+    assert there.shape_zyx == (1, 40, 50)
+    assert (tmp_path / "sent" / "report.html").is_file()
+    again = mitosam(*command)
+    assert "sent is finished; sending it" in again.err
+    assert again.code == 2  # it is whole there already
+    assert "holds something else already" in " ".join(again.err.split())

@@ -9,7 +9,7 @@ import typer
 
 from mitosam.cli import options as opt
 from mitosam.cli.main import app, output, progress
-from mitosam.io.place import place_of
+from mitosam.io.place import Url, place_of
 
 
 @app.command()
@@ -70,7 +70,16 @@ def segment(
             "its own, trained on made-up volumes."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            parser=place_of,
+            help="Folder of the result; of a URL, as s3://bucket/name, its last part is written "
+            "here first, and sent there when it is finished.",
+        ),
+    ],
     *,
     method: Annotated[
         str,
@@ -99,11 +108,19 @@ def segment(
     Example: mitosam segment stack.tif --model run --voxel-size 5,5,5 --out segmented
     """
     from mitosam.cli.show import show_segmented
+    from mitosam.io.upload import upload_folder
     from mitosam.workflows.segment import segment as run_segment
+    from mitosam.workflows.segment_folder import FACTS
 
+    folder = Path(out.name) if isinstance(out, Url) else out
+    settings = opt.settings_from(preset="default", config=config, overrides=overrides)
+    if isinstance(out, Url) and (folder / FACTS).is_file():
+        progress.say(f"{folder} is finished; sending it")
+        typer.echo(upload_folder(folder, out, progress).url)
+        return
     result = run_segment(
         images,
-        out,
+        folder,
         model=model,
         method=method,  # type: ignore[arg-type]  # checked where it is used
         voxel_size_nm=opt.parse_voxel_size(voxel_size),
@@ -112,7 +129,9 @@ def segment(
         num_workers=workers,
         scheduler=scheduler,
         memory_gb=memory,
-        settings=opt.settings_from(preset="default", config=config, overrides=overrides),
+        settings=settings,
         progress=progress,
     )
     show_segmented(output, result)
+    if isinstance(out, Url):
+        typer.echo(upload_folder(folder, out, progress).url)
