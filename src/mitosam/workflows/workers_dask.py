@@ -22,6 +22,8 @@ from mitosam.workflows.workers import Task
 from mitosam.workflows.workers_flight import Began, Flight, Gone
 
 log = logging.getLogger(__name__)
+# Dask prints a traceback for each connection that is cut, which can come after all is closed.
+logging.getLogger("distributed.batched").setLevel(logging.WARNING)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
