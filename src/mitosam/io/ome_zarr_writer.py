@@ -1,9 +1,9 @@
 """OME-Zarr label volumes and images, written block by block and taken up again after a stop.
 
 A `ZarrDraft` is a folder that holds the growing volume, what it is to become (`draft.json`) and
-which blocks are in it (`done.txt`); `finish` adds the pyramid and the metadata and moves the volume
-to its place. Memory holds one block, and for the pyramid the eight chunks that one is
-made of.
+which blocks are in it (`done-*.txt`, one file for each process that wrote some); `finish` adds the
+pyramid and the metadata and moves the volume to its place. Memory holds one block, and for the
+pyramid the eight chunks that one is made of.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,9 @@ from mitosam.io.volume import READ_ERRORS
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import disk_errors_of, require_free, write_text
 
-_SPEC, _DONE, _VOLUME = "draft.json", "done.txt", "volume"
+_SPEC, _DONE, _VOLUME = "draft.json", "done*.txt", "volume"
 _WHOLE = "."
-"""Ends each note in `done.txt`, for a number that was cut short is a number still."""
+"""Ends each note of what is done, for a number that was cut short is a number still."""
 
 
 def draft_folder(path: Path) -> Path:
@@ -190,8 +192,9 @@ class ZarrDraft:
             _sync(folder)
 
     def _note(self, line: str) -> None:
-        """Append a line to what is done, in one piece even if several processes do so."""
-        descriptor = os.open(self.folder / _DONE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        """Append a line to this process's own file: over networks no two may append to one."""
+        name = f"done-{socket.gethostname()}-{os.getpid()}.txt"
+        descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, f"\n{line} {_WHOLE}\n".encode())
             os.fsync(descriptor)
@@ -200,9 +203,8 @@ class ZarrDraft:
 
     def _notes(self) -> list[list[str]]:
         """The words of each note of what is done; one that a stop cut short does not count."""
-        path = self.folder / _DONE
-        text = path.read_text(encoding="ascii") if path.exists() else ""
-        lines = [line.split() for line in text.splitlines()]
+        texts = [path.read_text(encoding="ascii") for path in self.folder.glob(_DONE)]
+        lines = [line.split() for text in texts for line in text.splitlines()]
         return [words[:-1] for words in lines if words and words[-1] == _WHOLE]
 
     def _read_done(self) -> Bool[np.ndarray, "gz gy gx"]:
@@ -299,7 +301,8 @@ def _create(folder: Path, spec: VolumeSpec) -> None:
     import zarr
 
     held = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
-    foreign = [n for n in held - {_SPEC, _DONE, _VOLUME} if not n.startswith(f".{_SPEC}")]
+    ours = (_SPEC, _DONE, _VOLUME, f".{_SPEC}*")
+    foreign = [name for name in held if not any(fnmatchcase(name, own) for own in ours)]
     if folder.is_file() or foreign:
         raise OutputExistsError(f"{folder} holds something else; choose another folder")
     with disk_errors_of(folder):
