@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ READ_ERRORS = (
     *(TypeError, ArithmeticError, AttributeError, EOFError, MemoryError),
 )
 """What zarr and its codecs raise on chunks that are damaged."""
+OPEN_ERRORS = (
+    *(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+    *(error for error in READ_ERRORS if error is not OSError),
+)
+"""What opening an array raises that is not there or damaged: not what a lost disk does."""
 
 
 class BlockArray:
@@ -36,15 +42,34 @@ class BlockArray:
     damaged since, which then count as not written.
     """
 
-    def __init__(self, folder: Path, grid: BlockGrid, dtype: type[Any], channels: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        grid: BlockGrid,
+        dtype: type[Any],
+        channels: int = 1,
+        *,
+        begin: bool = True,
+    ) -> None:
+        """An array that is not there, is damaged or of another kind is begun anew, if so asked.
+
+        Raises
+        ------
+        DamagedFileError
+            It would have to be begun anew, and was not to be, or its disk cannot be read.
+        StorageError
+            Its disk fails.
+        """
         self.folder = folder
         self.grid = grid
         self._dtype = np.dtype(dtype)
         self._channels = channels
-        self._array = self._opened()
+        self._array = self._opened(begin=begin)
 
-    def __reduce__(self) -> tuple[type[BlockArray], tuple[Any, ...]]:
-        return BlockArray, (self.folder, self.grid, self._dtype.type, self._channels)
+    def __reduce__(self) -> tuple[partial[BlockArray], tuple[Any, ...]]:
+        # What a worker is given has been begun; if it cannot see it, nothing is to be removed.
+        again = partial(BlockArray, begin=False)
+        return again, (self.folder, self.grid, self._dtype.type, self._channels)
 
     def is_done(self, number: int) -> bool:
         """Whether a block is written."""
@@ -100,26 +125,40 @@ class BlockArray:
     def _mark(self, number: int) -> Path:
         return self.folder / _DONE / f"{number:09d}"
 
-    def _opened(self) -> Any:  # noqa: ANN401 (zarr is imported late)
+    def _opened(self, *, begin: bool) -> Any:  # noqa: ANN401 (zarr is imported late)
+        path = self.folder / _ARRAY
+        try:
+            return self._checked(path)
+        except OPEN_ERRORS as error:
+            if not begin or isinstance(error.__cause__, OSError):
+                raise DamagedFileError(
+                    f"{path} cannot be opened ({error}); if its disk is there, run again"
+                ) from error
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return self._created(path)
+
+    def _checked(self, path: Path) -> Any:  # noqa: ANN401
         import zarr
 
-        path = self.folder / _ARRAY
-        shape = (self._channels, *self.grid.shape_zyx)
-        try:
+        with disk_errors_of(self.folder):
             read_node(path)  # raises where a codec could run what stands in a chunk
             array = zarr.open_array(store=path, mode="r+")
-            is_same = array.shape == shape and array.dtype == self._dtype
-            if is_same and array.attrs.get("block_zyx") == list(self.grid.block_zyx):
-                return array
-        except READ_ERRORS:
-            pass  # there is none, or what describes it is damaged
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return self._created(path, shape)
+        block_zyx = array.attrs.get("block_zyx")
+        if (array.shape, array.dtype) != (self._shape, self._dtype) or block_zyx != list(
+            self.grid.block_zyx
+        ):
+            raise ValueError(f"it is {array.dtype} of {array.shape} in blocks of {block_zyx}")
+        return array
 
-    def _created(self, path: Path, shape: tuple[int, ...]) -> Any:  # noqa: ANN401
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (self._channels, *self.grid.shape_zyx)
+
+    def _created(self, path: Path) -> Any:  # noqa: ANN401
         import zarr
         from zarr.codecs import ZstdCodec
 
+        shape = self._shape
         sides = zip(self.grid.block_zyx[1:], self.grid.shape_zyx[1:], strict=True)
         # The chunks of a block are its own, so that two processes never write one chunk.
         chunks = (self._channels, self.grid.block_zyx[0], *(_chunk_px(*side) for side in sides))

@@ -11,7 +11,7 @@ import io
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -72,10 +72,6 @@ class MapStore:
         self.label_grid = label_grid or square_grid(shape_zyx, SECTIONS_PER_BLOCK, BLOCK_VOXELS)
         self.maps = BlockArray(folder / "maps", self.grid, np.uint8, channels=2)
 
-    def __reduce__(self) -> tuple[partial[MapStore], tuple[Path, tuple[int, int, int]]]:
-        remade = partial(MapStore, grid=self.grid, label_grid=self.label_grid)
-        return remade, (self.folder, self.shape_zyx)
-
     def fill(
         self, compute: Callable[[int], Maps], *, title: str, progress: Progress = SILENT
     ) -> None:
@@ -118,13 +114,14 @@ class MapStore:
     def find(self, settings: InstanceSettings, each_block: EachBlock) -> FoundInstances:
         """Find the instances, where that is not done yet. Those of other settings are removed."""
         folder = self._folder_of(settings)
+        blocks = range(len(self.label_grid))
         cores = CoreStage(self, settings, folder)
-        each_block(cores, cores.missing(), "finding instances")
+        each_block(cores, blocks, "finding instances")
         joined = join_cores(self.label_grid, lru_cache(SUMMARIES_HELD)(cores.summary),
                             settings.link_overlap)  # fmt: skip
         _write_numbers(folder / NUMBERS, joined)
         grown = InstanceStage(self, settings, folder)
-        each_block(grown, grown.missing(), "connecting instances")
+        each_block(grown, blocks, "connecting instances")
         extents = (grown.summary(number) for number in range(len(self.label_grid)))
         final = number_kept(extents, joined.num_instances, self.shape_zyx[0], settings)
         write_sealed(folder / FINAL, _packed(final=final))
@@ -182,12 +179,12 @@ class Stage:
         self.blocks = BlockArray(folder / name, store.label_grid, np.uint32)
 
     def __call__(self, number: int) -> None:
-        """Do the block."""
-        raise NotImplementedError
+        """Do a block, unless it is done and whole."""
+        if not self._is_whole(number):
+            self._write(number, *self._made(number))
 
-    def missing(self) -> list[int]:
-        """The blocks that are not done, or damaged."""
-        return [n for n in range(len(self.blocks.grid)) if not self._is_whole(n)]
+    def _made(self, number: int) -> tuple[UInt32[np.ndarray, "z y x"], CoreSummary | Extents]:
+        raise NotImplementedError
 
     def _is_whole(self, number: int) -> bool:
         try:
@@ -203,7 +200,9 @@ class Stage:
         radius = self.settings.z_radius
         return box.grown((radius, margin_px, margin_px), self.store.shape_zyx)
 
-    def _write(self, number: int, labels: np.ndarray, summary: CoreSummary | Extents) -> None:
+    def _write(
+        self, number: int, labels: UInt32[np.ndarray, "z y x"], summary: CoreSummary | Extents
+    ) -> None:
         _write_summary(self._path(number), summary)
         self.blocks.write(number, labels[None])
 
@@ -214,17 +213,15 @@ class CoreStage(Stage):
     def __init__(self, store: MapStore, settings: InstanceSettings, folder: Path) -> None:
         super().__init__(store, settings, folder, "cores")
 
-    def __call__(self, number: int) -> None:
-        """Find a block's cores."""
-        box = self.blocks.grid.box(number)
-        outer = self._outer(box, margin_px(self.settings))
-        maps = self.store.maps.read(outer)
-        labels, summary = block_cores(maps, outer, box, self.store.shape_zyx, self.settings)
-        self._write(number, labels, summary)
-
     def summary(self, number: int) -> CoreSummary:
         """What joins a block's cores with those of others."""
         return _read_summary(self._path(number), CoreSummary)
+
+    def _made(self, number: int) -> tuple[UInt32[np.ndarray, "z y x"], CoreSummary]:
+        box = self.blocks.grid.box(number)
+        outer = self._outer(box, margin_px(self.settings))
+        maps = self.store.maps.read(outer)
+        return block_cores(maps, outer, box, self.store.shape_zyx, self.settings)
 
 
 class InstanceStage(Stage):
@@ -235,20 +232,18 @@ class InstanceStage(Stage):
         self._cores = BlockArray(folder / "cores", store.label_grid, np.uint32)
         self._joined: Joined | None = None
 
-    def __call__(self, number: int) -> None:
-        """Find a block's instances."""
-        box, shape_zyx = self.blocks.grid.box(number), self.store.shape_zyx
-        outer = self._outer(box, REACH_PX)
-        seen = box.grown((0, REACH_PX, REACH_PX), shape_zyx)
-        labels, extents = block_instances(
-            self.store.maps.read(outer), self._instances_at_cores(seen),
-            outer, box, shape_zyx, self.settings,
-        )  # fmt: skip
-        self._write(number, labels, extents)
-
     def summary(self, number: int) -> Extents:
         """How far a block's instances reach in it."""
         return _read_summary(self._path(number), Extents)
+
+    def _made(self, number: int) -> tuple[UInt32[np.ndarray, "z y x"], Extents]:
+        box, shape_zyx = self.blocks.grid.box(number), self.store.shape_zyx
+        outer = self._outer(box, REACH_PX)
+        seen = box.grown((0, REACH_PX, REACH_PX), shape_zyx)
+        return block_instances(
+            self.store.maps.read(outer), self._instances_at_cores(seen),
+            outer, box, shape_zyx, self.settings,
+        )  # fmt: skip
 
     def _instances_at_cores(self, seen: Box) -> UInt32[np.ndarray, "z y x"]:
         self._joined = self._joined or _read_numbers(self.folder / NUMBERS)

@@ -63,9 +63,10 @@ class MapStage:
         return MapStage, (self.order, self.store)
 
     def __call__(self, number: int) -> None:
-        """Do a block."""
-        for _ in self.sections(number):
-            pass
+        """Do a block, unless it is done and whole."""
+        if not self.store.maps.check(number):
+            for _ in self.sections(number):
+                pass
 
     def sections(self, number: int) -> Iterator[None]:
         """Do a block, section by section."""
@@ -174,12 +175,12 @@ def fill_maps(
 
     This process goes section by section, with the model that it has loaded.
     """
-    store.check(progress)
-    missing = store.maps.missing()
     title = f"segmenting ({job.method})"
     if not isinstance(workers, InProcess):
-        on_workers(workers, progress)(MapStage(order, store), missing, title)
+        on_workers(workers, progress)(MapStage(order, store), range(len(store.grid)), title)
         return
+    store.check(progress)
+    missing = store.maps.missing()
     stage = MapStage(order, store, job)
     blocks = ((number, store.grid.box(number).shape_zyx[0]) for number in missing)
     sections = [number for number, depth in blocks for _ in range(depth)]
