@@ -59,6 +59,9 @@ def answer(handler: BaseHTTPRequestHandler, served: Served) -> None:
     start, found = 0, re.fullmatch(r"bytes=(\d+)-", asked or "")
     if found and served.sends_ranges and handler.headers.get("If-Range") == tag:
         start = int(found[1])
+    if start >= len(content) > 0:
+        handler.send_error(416)
+        return
     handler.send_response(206 if start else 200)
     if start:
         handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

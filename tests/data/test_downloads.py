@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,22 @@ def test_a_download_that_was_cut_off_goes_on(served, tmp_path, sends_ranges):
     assert fetch_file(url, path, sha256=SHA256) == SHA256
     assert served.asked[-1] == ("stack.tif", f"bytes={held}-")
     assert [one.name for one in tmp_path.iterdir()] == ["stack.tif"]
+
+
+def test_a_download_that_was_stopped_at_its_last_byte_ends(served, tmp_path, monkeypatch):
+    path, url = tmp_path / "stack.tif", f"{served.url}/stack.tif"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("pathlib.Path.replace", interrupt)
+        fetch_file(url, path, sha256=SHA256)
+    assert (tmp_path / "stack.tif.part").stat().st_size == len(CONTENT)
+    assert fetch_file(url, path, sha256=SHA256) == SHA256
+    assert [one.name for one in tmp_path.iterdir()] == ["stack.tif"]
+
+
+def interrupt(path, target, rename=Path.replace):
+    if path.name == "stack.tif.part":
+        raise KeyboardInterrupt
+    return rename(path, target)
 
 
 def test_a_file_that_was_changed_meanwhile_is_fetched_from_its_start(served, tmp_path):

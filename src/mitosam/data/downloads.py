@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
+NOTHING_AFTER = 416
 MAX_BYTES = 512 << 30
 """Of one file, whose server may send without end."""
 
@@ -114,6 +115,9 @@ class _Fetcher:
             headers |= {"Range": f"bytes={held}-", "If-Range": self._read_facts()["validator"]}
         try:
             with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+                if held and response.status_code == NOTHING_AFTER:  # what is held may be all of it
+                    self._part.unlink()
+                    return self._download(url)
                 self._receive(url, response, held)
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             raise DownloadError(_unreachable(url, self._part, error)) from error
