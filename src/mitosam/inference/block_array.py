@@ -174,6 +174,14 @@ class BlockArray:
             )
 
 
+def begun_grid(folder: Path) -> BlockGrid | None:
+    """The blocks of the array in a folder; None where there is none that can be opened."""
+    try:
+        return _begun(folder)[1]
+    except READ_ERRORS:
+        return None
+
+
 def find_damaged_blocks(folder: Path) -> tuple[int, list[str]]:
     """How many blocks are marked as done in an array's folder, and the marks that do not fit.
 
@@ -184,15 +192,21 @@ def find_damaged_blocks(folder: Path) -> tuple[int, list[str]]:
     DamagedFileError
         The array itself cannot be opened.
     """
-    import zarr
-
     try:
-        array: Any = zarr.open_array(store=folder / _ARRAY, mode="r")
-        grid = BlockGrid(array.shape[1:], tuple(array.attrs["block_zyx"]))
-    except (*READ_ERRORS, TypeError) as error:
+        array, grid = _begun(folder)
+    except READ_ERRORS as error:
         raise DamagedFileError(f"{folder} is no array of blocks ({error}); run again") from error
     marks = [path for path in (folder / _DONE).glob("*") if path.name.isdigit()]
     return len(marks), [path.name for path in sorted(marks) if not _fits(array, grid, path)]
+
+
+def _begun(folder: Path) -> tuple[Any, BlockGrid]:
+    import zarr
+
+    read_node(folder / _ARRAY)
+    array: Any = zarr.open_array(store=folder / _ARRAY, mode="r")
+    z, y, x = map(int, array.attrs["block_zyx"])
+    return array, BlockGrid(array.shape[1:], (z, y, x))
 
 
 def _fits(array: Any, grid: BlockGrid, mark: Path) -> bool:  # noqa: ANN401 (zarr is imported late)

@@ -29,6 +29,7 @@ from mitosam.inference.instances import block_cores, block_instances
 from mitosam.inference.joining import Extents, Joined, join_cores, number_kept
 from mitosam.progress import SILENT, Progress
 
+MAPS = "maps"
 SECTIONS_PER_BLOCK = 16
 BLOCK_VOXELS = 1 << 24
 """Voxels of a block of instances; each takes about 20 bytes of memory."""
@@ -70,7 +71,7 @@ class MapStore:
         self.shape_zyx = shape_zyx
         self.grid = grid or sections_grid(shape_zyx, sections_per_block(shape_zyx[1:]))
         self.label_grid = label_grid or square_grid(shape_zyx, SECTIONS_PER_BLOCK, BLOCK_VOXELS)
-        self.maps = BlockArray(folder / "maps", self.grid, np.uint8, channels=2)
+        self.maps = BlockArray(folder / MAPS, self.grid, np.uint8, channels=2)
 
     def fill(
         self, compute: Callable[[int], Maps], *, title: str, progress: Progress = SILENT
@@ -129,7 +130,7 @@ class MapStore:
 
     def clear(self) -> None:
         """Remove all that is stored."""
-        shutil.rmtree(self.folder / "maps", ignore_errors=True)
+        shutil.rmtree(self.folder / MAPS, ignore_errors=True)
         for folder in self._label_folders():
             shutil.rmtree(folder)
 

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mitosam.geometry import Box, Window
+from mitosam.inference.block_array import begun_grid
 from mitosam.inference.blocks import BlockGrid, square_grid
 from mitosam.inference.map_store import (
     BLOCK_VOXELS,
+    MAPS,
     SECTIONS_PER_BLOCK,
     EachBlock,
     MapStore,
@@ -39,16 +41,29 @@ BlockStage = Callable[[int], None]
 
 
 def open_store(folder: Path, shape_zyx: tuple[int, int, int], memory_gb: float) -> MapStore:
-    """The store of a segmentation whose every process takes about so much memory."""
+    """The store of a segmentation whose every process takes about so much memory.
+
+    Maps that were begun in smaller blocks are gone on with in those.
+    """
     free = max(memory_gb * 1e9 - BASE_BYTES, 0)
     at_once = max(1, min(MAX_VOXELS, int(free / BYTES_PER_MAP_VOXEL)))
     of_labels = max(LEAST_LABEL_VOXELS, min(BLOCK_VOXELS, int(free / BYTES_PER_LABEL_VOXEL)))
     return MapStore(
         folder,
         shape_zyx,
-        grid=pane_grid(shape_zyx, at_once),
+        grid=_or_begun(pane_grid(shape_zyx, at_once), folder),
         label_grid=square_grid(shape_zyx, SECTIONS_PER_BLOCK, of_labels),
     )
+
+
+def _or_begun(grid: BlockGrid, folder: Path) -> BlockGrid:
+    """The blocks of maps that are there already, if they are panes of as many sections at most."""
+    begun = begun_grid(folder / MAPS)
+    if begun is None or begun.shape_zyx != grid.shape_zyx:
+        return grid
+    depth, *sides = begun.block_zyx
+    fits = depth <= grid.block_zyx[0] and sides == [*grid.block_zyx[1:]]
+    return begun if fits else grid
 
 
 class MapStage:
