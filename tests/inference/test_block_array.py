@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from mitosam.errors import DamagedFileError, StorageError
+from mitosam.geometry import Box
 from mitosam.inference.block_array import BlockArray
 from mitosam.inference.blocks import sections_grid
 
@@ -67,3 +68,20 @@ def test_a_worker_that_does_not_see_the_array_makes_none(folder):
     with pytest.raises(DamagedFileError, match="cannot be opened"):
         pickle.loads(sent)
     assert not folder.exists()
+
+
+def test_a_block_of_zeros_takes_no_file_and_is_told_from_one_that_lost_its_own(folder):
+    array, box = opened(folder), GRID.box(1)
+    assert not array.is_blank(box)
+    (chunk,) = (path for path in (folder / "array.zarr" / "c").rglob("*") if path.is_file())
+    array.write(1, np.zeros_like(BLOCK))
+    assert array.is_blank(box)
+    assert not chunk.exists()
+    assert opened(folder).check(1)
+    assert not array.is_blank(Box((1, 0, 0), (3, 6, 5)))  # of which a block is not done
+    np.testing.assert_array_equal(array.read(box), np.zeros_like(BLOCK))
+    chunk.write_bytes(b"left by something")
+    assert not opened(folder).check(1)
+    array.write(1, BLOCK)
+    chunk.unlink()
+    assert not opened(folder).check(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CHUNK_PX = 2 * STEP_PX
 _ARRAY, _DONE = "array.zarr", "done"
+_BLANK = b"blank"
+"""Stands in the mark of a block of zeros, which has no chunks, for a checksum."""
 READ_ERRORS = (
     *(OSError, ValueError, RuntimeError, LookupError),
     *(TypeError, ArithmeticError, AttributeError, EOFError, MemoryError),
@@ -84,9 +87,22 @@ class BlockArray:
     def write(self, number: int, block: Shaped[np.ndarray, "channels z y x"]) -> None:
         """Write a block, and mark it as done."""
         self.forget(number)
+        block = block.astype(self._dtype, copy=False)
         with disk_errors_of(self.folder):
-            self._array[:, *self.grid.box(number).slices] = block.astype(self._dtype, copy=False)
-        write_sealed(self._mark(number), _digest(block.astype(self._dtype, copy=False)))
+            if block.any():
+                self._array[:, *self.grid.box(number).slices] = block
+            else:
+                for chunk in self._chunks(number):  # that a stop may have left
+                    chunk.unlink(missing_ok=True)
+        write_sealed(self._mark(number), _digest(block))
+
+    def is_blank(self, box: Box) -> bool:
+        """Whether the blocks that hold a box are known to be zeros, without reading them."""
+        try:
+            marks = (read_sealed(self._mark(number)) for number in self.grid.blocks_in(box))
+            return all(mark == _BLANK for mark in marks)
+        except (FileNotFoundError, DamagedFileError):
+            return False
 
     def read(self, box: Box) -> Shaped[np.ndarray, "channels z y x"]:
         """The voxels of a box of which all blocks are done.
@@ -96,6 +112,8 @@ class BlockArray:
         DamagedFileError
             A chunk of it is damaged.
         """
+        if self.is_blank(box):
+            return np.zeros((self._channels, *box.shape_zyx), self._dtype)
         try:
             return np.asarray(self._array[:, *box.slices])
         except READ_ERRORS as error:
@@ -108,7 +126,11 @@ class BlockArray:
         """Whether a block is done and holds what was written; if it does not, it is forgotten."""
         try:
             expected = read_sealed(self._mark(number))
-            if _digest(self.read(self.grid.box(number))) == expected:
+            if expected == _BLANK:
+                is_whole = not any(chunk.exists() for chunk in self._chunks(number))
+            else:
+                is_whole = _digest(self.read(self.grid.box(number))) == expected
+            if is_whole:
                 return True
         except FileNotFoundError:
             return False
@@ -121,6 +143,13 @@ class BlockArray:
     def forget(self, number: int) -> None:
         """Take a block as not written."""
         self._mark(number).unlink(missing_ok=True)
+
+    def _chunks(self, number: int) -> Iterator[Path]:
+        """The files of a block, of which those of zeros are not there."""
+        sides = zip(self.grid.box(number).slices, self._array.chunks[1:], strict=True)
+        ranges = (range(side.start // px, -(-side.stop // px)) for side, px in sides)
+        for place in itertools.product((0,), *ranges):
+            yield self.folder / _ARRAY / self._array.metadata.encode_chunk_key(place)
 
     def _mark(self, number: int) -> Path:
         return self.folder / _DONE / f"{number:09d}"
@@ -219,9 +248,12 @@ def _fits(array: Any, grid: BlockGrid, mark: Path) -> bool:  # noqa: ANN401 (zar
 
 def _chunk_px(block_px: int, length: int) -> int:
     """The side of a chunk: it divides the block's, unless there is one block alone."""
-    return CHUNK_PX if block_px == length or block_px % CHUNK_PX == 0 else STEP_PX
+    sides = (CHUNK_PX, STEP_PX, block_px)
+    return CHUNK_PX if block_px == length else next(px for px in sides if block_px % px == 0)
 
 
 def _digest(block: Shaped[np.ndarray, "channels z y x"]) -> bytes:
+    if not block.any():
+        return _BLANK
     planes = itertools.product(range(block.shape[0]), range(block.shape[1]))
     return checksum_of_parts(np.ascontiguousarray(block[p]).data for p in planes).encode()

@@ -111,7 +111,7 @@ class CoreSummary:
     links: Int64[np.ndarray, "links 3"]
     """Which cores lie above which in the next section, and how many pixels they share."""
     faces: tuple[Plane, Plane, Plane]
-    """The block's first section, row and column, with the seams."""
+    """The block's first section, row and column, with the seams; empty where it has no cores."""
     seams: tuple[Plane, Plane, Plane]
     """Its last section, and the row and the column beyond it, with the seams; may be empty."""
     shape_yx: tuple[int, int]
@@ -132,6 +132,12 @@ def summarise_cores(
 ) -> CoreSummary:
     """The summary of a block's numbered cores, which reach one pixel into its neighbours."""
     _, height, width = box.shape_zyx
+    if not labels.any():
+        nothing, plane = np.empty(0, np.int64), np.empty((0, 0), labels.dtype)
+        return CoreSummary(
+            sizes=nothing, first=nothing, links=np.empty((0, 3), np.int64),
+            faces=(plane,) * 3, seams=(plane,) * 3, shape_yx=(height, width),
+        )  # fmt: skip
     own = labels[:, :height, :width]
     num = int(labels.max(initial=0))
     sizes = np.bincount(own.ravel(), minlength=num + 1)[1:]

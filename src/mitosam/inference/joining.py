@@ -46,7 +46,7 @@ def join_cores(
 ) -> Joined:
     """Join the cores of all blocks; see `InstanceSettings.link_overlap`.
 
-    `summary_of` is asked for each block once, and for each neighbour of each block once more.
+    `summary_of` is asked for each block once, and again for those with cores and their neighbours.
     """
     starts = np.zeros(len(grid) + 1, np.int64)
     sizes, first = [], []
@@ -74,11 +74,13 @@ def _pairs(
     """Cores of two blocks that are the same, and cores of two sections with what they share."""
     same, links = [np.empty((0, 2), np.int64)], [np.empty((0, 3), np.int64)]
     for number in range(len(grid)):
+        if starts[number] == starts[number + 1]:
+            continue
         here, start = summary_of(number), starts[number] - 1
         links.append(here.links + np.array([start, start, 0]))
         for axis in range(3):
             beside = grid.after(number, axis)
-            if beside is None:
+            if beside is None or starts[beside] == starts[beside + 1]:
                 continue
             there, other = summary_of(beside), starts[beside] - 1
             if axis == 0:

@@ -162,6 +162,8 @@ class FoundInstances:
 
     def read(self, box: Box) -> UInt32[np.ndarray, "z y x"]:
         """The instances of a box."""
+        if self._blocks.is_blank(box):
+            return np.zeros(box.shape_zyx, np.uint32)
         if self._numbers is None:
             with np.load(io.BytesIO(read_sealed(self._path)), allow_pickle=False) as held:
                 self._numbers = held["final"]
@@ -250,9 +252,12 @@ class InstanceStage(Stage):
         self._joined = self._joined or _read_numbers(self.folder / NUMBERS)
         found = np.zeros(seen.shape_zyx, np.uint32)
         for number in self.blocks.grid.blocks_in(seen):
+            instances = self._joined.of_block(number)
+            if len(instances) == 1:
+                continue  # it has no cores
             part = self.blocks.grid.box(number).common(seen)
             labels = self._cores.read(part)[0]
-            found[part.seen_from(seen).slices] = self._joined.of_block(number)[labels]
+            found[part.seen_from(seen).slices] = instances[labels]
         return found
 
 

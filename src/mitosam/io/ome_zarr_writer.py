@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,11 @@ class ZarrDraft:
         self._check_block(start_zyx, stop_zyx, block.dtype)
         region = tuple(slice(a, b) for a, b in zip(start_zyx, stop_zyx, strict=True))
         with disk_errors_of(self.folder):
-            self._array[region] = block
+            if block.any():
+                self._array[region] = block
+            else:
+                for chunk in self._chunk_files(start_zyx, stop_zyx):  # that a stop may have left
+                    chunk.unlink(missing_ok=True)
             self._flush(start_zyx, stop_zyx)
             self._note(" ".join(str(n) for n in (*start_zyx, *stop_zyx)))
         self._done[self._chunks_of(start_zyx, stop_zyx)] = True
@@ -177,19 +181,18 @@ class ZarrDraft:
         bounds = zip(start_zyx, stop_zyx, self.spec.chunk_zyx, strict=True)
         return tuple(slice(a // chunk, -(-b // chunk)) for a, b, chunk in bounds)
 
+    def _chunk_files(self, start_zyx: Zyx, stop_zyx: Zyx) -> Iterator[Path]:
+        """The files of a block's chunks; those of zeros are not there."""
+        for place in itertools.product(
+            *(range(s.start, s.stop) for s in self._chunks_of(start_zyx, stop_zyx))
+        ):
+            yield self.folder / _VOLUME / "0" / self._array.metadata.encode_chunk_key(place)
+
     def _flush(self, start_zyx: Zyx, stop_zyx: Zyx) -> None:
-        """Have the chunks of a block on the disk itself; chunks of zeros have no file."""
-        grid = np.ndindex(*(s.stop - s.start for s in self._chunks_of(start_zyx, stop_zyx)))
-        first = [s.start for s in self._chunks_of(start_zyx, stop_zyx)]
-        folders = set()
-        for offset in grid:
-            position = tuple(a + b for a, b in zip(first, offset, strict=True))
-            path = self.folder / _VOLUME / "0" / self._array.metadata.encode_chunk_key(position)
-            if path.exists():
-                _sync(path)
-                folders.add(path.parent)
-        for folder in folders:
-            _sync(folder)
+        """Have the chunks of a block on the disk itself."""
+        files = [file for file in self._chunk_files(start_zyx, stop_zyx) if file.exists()]
+        for path in (*files, *{file.parent for file in files}):
+            _sync(path)
 
     def _note(self, line: str) -> None:
         """Append a line to this process's own file: over networks no two may append to one."""
