@@ -1,6 +1,6 @@
 """How segmenting grows: with the volume's size, with workers, and what blocks cost.
 
-python -m benchmarks.scale            well above half an hour on 2 cores
+python -m benchmarks.scale            about a quarter of an hour on 2 cores
 python -m benchmarks.scale --quick    to see that it works
 
 A whole run writes docs/results/scale.md and scale.json; a quick one build/scale.md.
@@ -36,7 +36,7 @@ class Effort:
     roomy_gb: float = 16.0
 
 
-FULL = Effort(growth=(1, 2, 4), sharing=4, rounds=2)
+FULL = Effort(growth=(1, 2, 3), sharing=3, rounds=2)
 QUICK = Effort(growth=(1,), sharing=1, rounds=1)
 
 
