@@ -189,6 +189,7 @@ def test_a_stopped_draft_goes_on_to_the_same_bytes(tmp_path, small_levels):
     assert draft.sections_done == 0
     write_slabs(draft, labels, stop=8)
     (work / "done-other-host-1.txt").write_text("\n8 0 0 10 40 5")  # a kill cut it short
+    (work / "done-other-host-2.txt").write_bytes(b"\n8 0 0 10 4\xff 50 .\n")
     (work / "volume" / "0" / "c" / "0" / "0" / "0.abc.partial").write_bytes(b"half a chunk")
     again = ZarrDraft.open_or_create(work, spec)
     assert again.sections_done == 8

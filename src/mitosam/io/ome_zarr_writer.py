@@ -72,7 +72,7 @@ class ZarrDraft:
         begun = folder / _SPEC
         if not (begun.exists() and (folder / _VOLUME).is_dir()):
             _create(folder, spec)
-        elif begun.read_text(encoding="utf-8") != spec.to_json():
+        elif begun.read_bytes() != spec.to_json().encode():
             raise InputError(
                 f"{folder} was begun for a volume of another shape, type, voxel size or chunks; "
                 "remove it to begin anew"
@@ -206,14 +206,15 @@ class ZarrDraft:
 
     def _notes(self) -> list[list[str]]:
         """The words of each note of what is done; one that a stop cut short does not count."""
-        texts = [path.read_text(encoding="ascii") for path in self.folder.glob(_DONE)]
+        files = self.folder.glob(_DONE)
+        texts = [path.read_text(encoding="ascii", errors="replace") for path in files]
         lines = [line.split() for text in texts for line in text.splitlines()]
         return [words[:-1] for words in lines if words and words[-1] == _WHOLE]
 
     def _read_done(self) -> Bool[np.ndarray, "gz gy gx"]:
         done = np.zeros(self.spec.grid_zyx, bool)
         for words in self._notes():
-            if len(words) == 6:
+            if len(words) == 6 and all(map(str.isdecimal, words)):
                 z0, y0, x0, z1, y1, x1 = map(int, words)
                 done[self._chunks_of((z0, y0, x0), (z1, y1, x1))] = True
         return done
