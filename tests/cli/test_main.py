@@ -49,7 +49,7 @@ def test_finetune_ends_with_the_table_and_the_path_of_the_report(
     run = tmp_path / "run"
     done = mitosam(
         *("finetune", sources.images, sources.masks, "--out", run),
-        *("--model", base_model, *SETTINGS),
+        *("--model", base_model, *SETTINGS, "--set", "training.parts=late"),
     )
     assert done.code == 0
     *table, finished_in, path = done.out.strip().splitlines()
@@ -105,7 +105,7 @@ def test_info_breaks_no_line(mitosam, finished, sources, base_model):
 
 def test_the_cache_is_listed_and_cleared(tmp_path, mitosam, sources, base_model):
     cache = tmp_path / "cache"
-    settings = [*SETTINGS, "--set", f"cache.folder='{cache}'"]
+    settings = [*SETTINGS, "--set", "training.parts=late", "--set", f"cache.folder='{cache}'"]
     run = tmp_path / "run"
     mitosam(
         "prepare", sources.images, sources.masks, "--out", run, "--model", base_model, *settings

@@ -5,11 +5,12 @@ import torch
 from pydantic import ValidationError
 
 from mitosam.errors import ModelError, SettingsError
+from mitosam.models import parts
 from mitosam.models.build import build_sam
 from mitosam.models.frontier import Frontier, blocks_of
 from mitosam.models.lora import add_lora, apply_lora, lora_layers, merge_lora
-from mitosam.models.part_settings import PRESETS, LoraSettings
-from mitosam.models.parts import trained_names
+from mitosam.models.part_settings import AUTO, PRESETS, LoraSettings
+from mitosam.models.parts import resolve_parts, trained_names
 from mitosam.models.sam import Sam
 from mitosam.training.settings import TrainingSettings
 from tests.models.tiny_models import make_tiny_vit_sam, make_transformers_sam, tiny_sam_config
@@ -47,6 +48,16 @@ def test_each_preset_trains_what_it_says(sam):
     assert any(name.startswith("vision_encoder.neck.") for name in held["late"])
     every = {n for n, _ in sam.named_parameters() if not n.endswith("positional_embedding")}
     assert held["full"] == every
+
+
+def test_by_default_a_small_encoder_is_trained_whole_and_a_large_one_in_part(sam, monkeypatch):
+    assert resolve_parts(sam, AUTO, 1) == (PRESETS["full"], 1)
+    monkeypatch.setattr(parts, "SMALL_ENCODER", 100)
+    assert resolve_parts(sam, AUTO, 1) == (PRESETS["late"], 1)
+    assert resolve_parts(sam, AUTO, 99)[1] == len(blocks_of(sam))
+    assert resolve_parts(sam, PRESETS["full"], 1) == (PRESETS["full"], 1)
+    sam.vision_encoder = torch.nn.Conv2d(3, 3, 1)
+    assert resolve_parts(sam, AUTO, 1)[0] == PRESETS["decoder"]
 
 
 def test_positions_are_never_trained(sam):

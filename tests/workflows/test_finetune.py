@@ -21,12 +21,13 @@ from tests.tiny_runs import KillAt, Remembered, contents, short_settings, write_
 # Most of a short run is spent on drawing its report, of which this leaves a third.
 ONE_TABLE = 'evaluation.protocols=["patch-box"]'
 TWO_TO_TEST = ("split.kind=given", 'split.train="1"', 'split.validation="2"', 'split.test="3-4"')
+LATE = "training.parts=late"  # so that features of training tiles are kept
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, base_model, sources):
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    return finetune(sources, out, short_settings(base_model, ONE_TABLE, *TWO_TO_TEST)).run
+    return finetune(sources, out, short_settings(base_model, ONE_TABLE, LATE, *TWO_TO_TEST)).run
 
 
 def scores_of(folder):
@@ -111,7 +112,7 @@ def test_a_run_killed_anywhere_resumes_to_the_same_scores(
     stage, tmp_path, undisturbed, sources, base_model
 ):
     cache = f"cache.folder={str(tmp_path / 'cache')!r}"
-    settings = short_settings(base_model, ONE_TABLE, *TWO_TO_TEST, cache)
+    settings = short_settings(base_model, ONE_TABLE, LATE, *TWO_TO_TEST, cache)
     with pytest.raises(KeyboardInterrupt):
         finetune(sources, tmp_path / "run", settings, progress=STAGES[stage])
     result = finetune(sources, tmp_path / "run", settings, resume=True)
@@ -127,7 +128,7 @@ def test_a_run_killed_anywhere_resumes_to_the_same_scores(
 
 def test_resuming_a_finished_run_repeats_nothing(tmp_path, undisturbed, sources, base_model):
     shutil.copytree(undisturbed.folder, tmp_path / "run")
-    progress, settings = Remembered(), short_settings(base_model, ONE_TABLE, *TWO_TO_TEST)
+    progress, settings = Remembered(), short_settings(base_model, ONE_TABLE, LATE, *TWO_TO_TEST)
     finetune(sources, tmp_path / "run", settings, resume=True, progress=progress)
     assert progress.loops == []
     assert scores_of(tmp_path / "run") == scores_of(undisturbed.folder)

@@ -11,7 +11,7 @@ from tests.tiny_runs import contents, short_settings, write_phantom, write_stack
 
 def test_a_plan_has_times_memory_and_disk_and_writes_no_run(tmp_path, sources, base_model):
     cache = tmp_path / "cache"
-    settings = short_settings(base_model, f"cache.folder={str(cache)!r}")
+    settings = short_settings(base_model, f"cache.folder={str(cache)!r}", "training.parts=late")
     before = contents(sources.images.parent)
     found = plan(sources, settings, with_presets=False)
     names = ["encode", "score base and tuned model", "train", "report"]

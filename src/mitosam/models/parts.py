@@ -15,19 +15,27 @@ from mitosam.models.promptable import Promptable
 # Random numbers by which SAM marks places. The decoder and the prompt encoder share them, and what
 # was computed with them is kept, so they are never trained.
 POSITIONS = "positional_embedding"
+SMALL_ENCODER = 20_000_000
+"""Parameters of an image encoder that is trained whole unless parts are named. vit_t's has 6
+million, and a step with all of them takes as long as one with its late blocks; ViT-B's has 90."""
 
 
 def resolve_parts(
     sam: Promptable, parts: Sequence[Part], late_blocks: int
 ) -> tuple[tuple[Part, ...], int]:
-    """What "auto" stands for, and of how many late blocks: preset late, if this model has them."""
+    """What "auto" stands for, and of how many late blocks.
+
+    Preset full where the encoder is small, else late if this model's blocks are known, else
+    decoder.
+    """
     if tuple(parts) != AUTO:
         return tuple(parts), late_blocks
     num_blocks = len(blocks_of(sam))
-    can_be_late = num_blocks > 0 and isinstance(
-        getattr(sam.vision_encoder, "neck", None), nn.Module
-    )
-    return PRESETS["late" if can_be_late else "decoder"], min(late_blocks, max(num_blocks, 1))
+    preset = "decoder"
+    if num_blocks > 0 and isinstance(getattr(sam.vision_encoder, "neck", None), nn.Module):
+        size = sum(parameter.numel() for parameter in sam.vision_encoder.parameters())
+        preset = "full" if size <= SMALL_ENCODER else "late"
+    return PRESETS[preset], min(late_blocks, max(num_blocks, 1))
 
 
 def trained_names(

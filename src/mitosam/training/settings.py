@@ -41,11 +41,12 @@ class TrainingSettings(BaseModel):
     )
 
     parts: Parts = ("auto",)
-    """What is trained: "auto" (late if the model's blocks are known one by one, else decoder),
-    "decoder", "late" (also the prompt encoder, the image encoder's neck and its
-    last blocks), "lora" (adapters all through the encoder) or "full"; or a list of "mask_decoder",
-    "prompt_encoder", "neck", "late_blocks", "encoder" and "lora". What comes before the first
-    trained layer is computed once and cached."""
+    """What is trained: "auto", "decoder", "late" (also the prompt encoder, the image encoder's neck
+    and its last blocks), "lora" (adapters all through the encoder) or "full"; or a list of
+    "mask_decoder", "prompt_encoder", "neck", "late_blocks", "encoder" and "lora". Of models whose
+    blocks are known one by one, "auto" is full if the image encoder is small, as vit_t's is, and
+    late if not; of others decoder. What comes before the first trained layer is computed once and
+    cached."""
     late_blocks: int = Field(default=8, ge=1)
     """How many of the encoder's last blocks "late_blocks" are; vit_t has 12, ViT-B as many."""
     lora: LoraSettings = LoraSettings()
