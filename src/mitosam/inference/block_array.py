@@ -18,6 +18,7 @@ from mitosam.errors import DamagedFileError
 from mitosam.geometry import Box
 from mitosam.inference.blocks import STEP_PX, BlockGrid
 from mitosam.io.ome_zarr_metadata import read_node
+from mitosam.io.zarr_chunks import chunk_files
 from mitosam.storage import disk_errors_of
 
 log = logging.getLogger(__name__)
@@ -145,11 +146,9 @@ class BlockArray:
         self._mark(number).unlink(missing_ok=True)
 
     def _chunks(self, number: int) -> Iterator[Path]:
-        """The files of a block, of which those of zeros are not there."""
-        sides = zip(self.grid.box(number).slices, self._array.chunks[1:], strict=True)
-        ranges = (range(side.start // px, -(-side.stop // px)) for side, px in sides)
-        for place in itertools.product((0,), *ranges):
-            yield self.folder / _ARRAY / self._array.metadata.encode_chunk_key(place)
+        channels = slice(0, self._channels)
+        region = (channels, *self.grid.box(number).slices)
+        return chunk_files(self.folder / _ARRAY, self._array, region)
 
     def _mark(self, number: int) -> Path:
         return self.folder / _DONE / f"{number:09d}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["labels", "image"]
 Zyx = tuple[int, int, int]
+Block = tuple[slice, slice, slice]
 
 LARGEST_SIDE_PX = 256
 """The pyramid ends where a section's longer side is no longer than this."""
@@ -91,9 +92,7 @@ def halve(
     return values.astype(block.dtype)
 
 
-def chunk_blocks(
-    shape_zyx: Zyx, chunk_zyx: tuple[int, ...]
-) -> Iterator[tuple[slice, slice, slice]]:
+def chunk_blocks(shape_zyx: Zyx, chunk_zyx: tuple[int, ...]) -> Iterator[Block]:
     """The region of each chunk, in order."""
     starts = [range(0, n, chunk) for n, chunk in zip(shape_zyx, chunk_zyx, strict=True)]
     for corner in itertools.product(*starts):
@@ -104,15 +103,14 @@ def chunk_blocks(
         yield z, y, x
 
 
+def span(block: Block, halved_zyx: Zyx) -> Block:
+    """The voxels of the level before that a block of a level is made of."""
+    z, y, x = (slice(s.start * by, s.stop * by) for s, by in zip(block, halved_zyx, strict=True))
+    return z, y, x
+
+
 def fill_block(
-    fine: zarr.Array[Any],
-    coarse: zarr.Array[Any],
-    block: tuple[slice, slice, slice],
-    halved_zyx: Zyx,
-    kind: Kind,
+    fine: zarr.Array[Any], coarse: zarr.Array[Any], block: Block, halved_zyx: Zyx, kind: Kind
 ) -> None:
     """Fill one block of a level from the level before."""
-    source = tuple(
-        slice(s.start * by, s.stop * by) for s, by in zip(block, halved_zyx, strict=True)
-    )
-    coarse[block] = halve(np.asarray(fine[source]), halved_zyx, kind)
+    coarse[block] = halve(np.asarray(fine[span(block, halved_zyx)]), halved_zyx, kind)

@@ -24,9 +24,10 @@ from jaxtyping import Bool, Shaped
 from mitosam.errors import InputError, OutputExistsError
 from mitosam.io.ome_zarr_attributes import check_place, image_attributes, list_label
 from mitosam.io.ome_zarr_metadata import read_node
-from mitosam.io.ome_zarr_pyramid import Level, Zyx, chunk_blocks, fill_block, plan_levels
+from mitosam.io.ome_zarr_pyramid import Level, Zyx, chunk_blocks, fill_block, plan_levels, span
 from mitosam.io.ome_zarr_spec import VolumeSpec, create_array
 from mitosam.io.volume import READ_ERRORS
+from mitosam.io.zarr_chunks import chunk_files
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import disk_errors_of, require_free, write_text
 
@@ -113,10 +114,10 @@ class ZarrDraft:
         with disk_errors_of(self.folder):
             if block.any():
                 self._array[region] = block
+                self._flush(region)
             else:
-                for chunk in self._chunk_files(start_zyx, stop_zyx):  # that a stop may have left
+                for chunk in self._chunk_files(0, self._array, region):  # that a stop may have left
                     chunk.unlink(missing_ok=True)
-            self._flush(start_zyx, stop_zyx)
             self._note(" ".join(str(n) for n in (*start_zyx, *stop_zyx)))
         self._done[self._chunks_of(start_zyx, stop_zyx)] = True
 
@@ -181,16 +182,12 @@ class ZarrDraft:
         bounds = zip(start_zyx, stop_zyx, self.spec.chunk_zyx, strict=True)
         return tuple(slice(a // chunk, -(-b // chunk)) for a, b, chunk in bounds)
 
-    def _chunk_files(self, start_zyx: Zyx, stop_zyx: Zyx) -> Iterator[Path]:
-        """The files of a block's chunks; those of zeros are not there."""
-        for place in itertools.product(
-            *(range(s.start, s.stop) for s in self._chunks_of(start_zyx, stop_zyx))
-        ):
-            yield self.folder / _VOLUME / "0" / self._array.metadata.encode_chunk_key(place)
+    def _chunk_files(self, level: int, array: Any, region: tuple[slice, ...]) -> Iterator[Path]:  # noqa: ANN401
+        return chunk_files(self.folder / _VOLUME / str(level), array, region)
 
-    def _flush(self, start_zyx: Zyx, stop_zyx: Zyx) -> None:
+    def _flush(self, region: tuple[slice, ...]) -> None:
         """Have the chunks of a block on the disk itself."""
-        files = [file for file in self._chunk_files(start_zyx, stop_zyx) if file.exists()]
+        files = [file for file in self._chunk_files(0, self._array, region) if file.exists()]
         for path in (*files, *{file.parent for file in files}):
             _sync(path)
 
@@ -229,7 +226,9 @@ class ZarrDraft:
         coarse = create_array(volume, number, level.shape_zyx, self.spec)
         blocks = list(chunk_blocks(level.shape_zyx, coarse.chunks))
         for block in progress.track(blocks, f"pyramid level {number}", unit="block"):
-            fill_block(fine, coarse, block, level.halved_zyx, self.spec.kind)
+            source = span(block, level.halved_zyx)
+            if any(file.exists() for file in self._chunk_files(number - 1, fine, source)):
+                fill_block(fine, coarse, block, level.halved_zyx, self.spec.kind)
         self._note(f"level {number}")
 
     def _describe(self, levels: tuple[Level, ...], into: Path) -> None:
