@@ -16,7 +16,7 @@ from mitosam.data.augmentation import AugmentationSettings
 from mitosam.data.settings import DataSettings
 from mitosam.data.splits import SplitSettings
 from mitosam.embeddings import CacheSettings
-from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.errors import InputNotFoundError, SettingsError, shown
 from mitosam.evaluation.settings import EvaluationSettings
 from mitosam.inference.settings import PointGridSettings, PromptedSettings
 from mitosam.io.limits import read_text
@@ -118,7 +118,11 @@ def validate_settings(values: Mapping[str, Any]) -> RunSettings:
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"{name} is not a setting{_nearest(name)}") from error
         message = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name}: {message}, got {first['input']!r}") from error
+        raise SettingsError(f"{name}: {message}, got {shown(first['input'])}") from error
+    except RecursionError as error:
+        raise SettingsError(
+            "settings may not lie in so many tables; see docs/settings.md"
+        ) from error
 
 
 def _nearest(name: str) -> str:

@@ -61,3 +61,15 @@ class WorkersError(MitosamError, RuntimeError):
 
 class DownloadError(MitosamError, ConnectionError):
     """Something that could not be fetched, or came out wrong."""
+
+
+def shown(value: object) -> str:
+    """What a user wrote, for a message; nothing of what is beyond all measure.
+
+    >>> shown("a"), shown(10**5000)
+    ("'a'", '...')
+    """
+    try:
+        return repr(value)
+    except (RecursionError, ValueError):  # Python writes no number of thousands of digits
+        return "..."

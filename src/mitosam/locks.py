@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mitosam.errors import OutputInUseError
 
@@ -152,9 +153,24 @@ def read_owner(path: Path) -> Owner | None:
         It was released.
     """
     try:
-        return Owner(**json.loads(path.read_bytes()))
-    except (ValueError, TypeError):
+        return _owner_of(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
+
+
+def _owner_of(said: dict[str, Any]) -> Owner:
+    """What a claim says, which anybody may have written."""
+    owner = Owner(
+        host=str(said["host"]),
+        boot=str(said["boot"]),
+        pid=int(said["pid"]),
+        process_started=float(said["process_started"]),
+        since=float(said["since"]),
+        is_locked=bool(said["is_locked"]),
+    )
+    if not 0 < owner.pid < 2**31:
+        raise ValueError(f"no process has the number {owner.pid}")
+    return owner
 
 
 def this_host() -> str:

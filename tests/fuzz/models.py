@@ -10,15 +10,28 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from mitosam.config import RunSettings
+from mitosam.data.intensity import Normalisation
 from mitosam.embeddings import CacheSettings, EmbeddingCache
+from mitosam.models.detectors import load_detector
 from mitosam.models.export import export_huggingface
 from mitosam.models.head import Head, HeadShape
 from mitosam.models.load import load_model
-from mitosam.models.tuned import TunedInfo, add_head, load_head, read_tuned_info, save_tuned
+from mitosam.models.tuned import (
+    TunedInfo,
+    add_head,
+    load_head,
+    load_tuned,
+    read_tuned_info,
+    save_tuned,
+)
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.training.checkpoint import TrainingState
 from mitosam.training.curve import CurvePoint
 from mitosam.workflows.automatic import AutomaticInfo
+from mitosam.workflows.tuned_model import settings_of
+from tests.models.tiny_detectors import write_grounding_dino, write_owl
+from tests.models.tiny_families import write_family
 from tests.models.tiny_models import make_tiny_vit_sam, make_transformers_sam
 
 KEY = "ab" * 32
@@ -83,7 +96,7 @@ def tuned(folder: Path) -> Path:
         normalisation={"kind": "percentile", "low": "12.0", "high": "230.5"},
         tile_px=96,
         trained_parts=("mask_decoder",),
-        settings_toml="seed = 1\n",
+        settings_toml=RunSettings().to_toml(),
         scores={"dice": 0.91},
         created="2026-01-02T03:04:05+00:00",
         mitosam_version="0",
@@ -95,7 +108,11 @@ def tuned(folder: Path) -> Path:
 
 
 def read_tuned(path: Path) -> None:
-    AutomaticInfo.parse(read_tuned_info(path).automatic_json)
+    info = read_tuned_info(path)
+    AutomaticInfo.parse(info.automatic_json)
+    Normalisation.from_dict(info.normalisation)
+    settings_of(info)
+    load_tuned(path, _base())
     load_head(path)
 
 
@@ -160,3 +177,30 @@ def read_folder(path: Path) -> None:
 def tiny_folder(folder: Path) -> Path:
     export_huggingface(_base(), folder / "model")
     return folder / "model"
+
+
+def sam2(folder: Path) -> Path:
+    write_family(folder / "model", "sam2")
+    return folder / "model"
+
+
+def sam_hq(folder: Path) -> Path:
+    write_family(folder / "model", "sam_hq")
+    return folder / "model"
+
+
+def edgetam(folder: Path) -> Path:
+    write_family(folder / "model", "edgetam")
+    return folder / "model"
+
+
+def grounding_dino(folder: Path) -> Path:
+    return write_grounding_dino(folder / "model")
+
+
+def owl(folder: Path) -> Path:
+    return write_owl(folder / "model")
+
+
+def read_detector(path: Path) -> None:
+    load_detector(path)

@@ -23,11 +23,13 @@ VALUES: tuple[Any, ...] = (
     [], {}, [[]], [0] * 2000, ["a", None], {"a": {"b": []}},
 )  # fmt: skip
 TEXT_SUFFIXES = (".json", ".toml", ".csv", ".txt", ".zarray", ".zattrs", ".zgroup")
+METADATA = "__metadata__"
+"""Beside a safetensors file's tensors, which are many."""
 MAX_GROWN = 1 << 20
 
 
-def mutate(files: Files, random: Random) -> Files:
-    """The files with one to four kinds of damage."""
+def mutate(files: Files, random: Random, knowing: float = 0.6) -> Files:
+    """The files with one to four kinds of damage, of which so many know the format."""
     damaged = dict(files)
     for _ in range(random.choice((1, 1, 1, 2, 2, 3, 4))):
         if len(damaged) > 1 and random.random() < 0.12:
@@ -35,7 +37,7 @@ def mutate(files: Files, random: Random) -> Files:
         if not damaged:
             return damaged
         name = random.choice(sorted(damaged))
-        damaged[name] = mutate_bytes(name, damaged[name], random)
+        damaged[name] = mutate_bytes(name, damaged[name], random, knowing)
     return damaged
 
 
@@ -54,12 +56,12 @@ def _among_files(files: Files, random: Random) -> None:
         files[one.rsplit("/", 1)[0] + "/" + name if "/" in one else name] = files.pop(one)
 
 
-def mutate_bytes(name: str, data: bytes, random: Random) -> bytes:
-    """One kind of damage; half of the time one that knows the format."""
-    knowing = _knowing(name, data)
-    kinds = knowing if knowing and random.random() < 0.6 else ANY
+def mutate_bytes(name: str, data: bytes, random: Random, knowing: float) -> bytes:
+    """One kind of damage; mostly one that knows the format."""
+    known = _knowing(name, data)
+    kinds = known if known and random.random() < knowing else ANY
     if name.endswith(TEXT_SUFFIXES) and random.random() < 0.5:
-        kinds = (_number_in_text, _line, *knowing)
+        kinds = (_number_in_text, _line, *known)
     try:
         return random.choice(kinds)(data, random)[: len(data) + MAX_GROWN]
     except _STRANGE:
@@ -158,9 +160,14 @@ def _json(data: bytes, random: Random) -> bytes:
 def _changed(node: Any, random: Random) -> Any:
     if isinstance(node, str) and node[:1] in ("{", "["):
         return json.dumps(_changed(json.loads(node), random))  # JSON within JSON
+    if isinstance(node, str) and "\n" in node and random.random() < 0.8:
+        kind = random.choice((_number_in_text, _line))  # TOML within JSON
+        return kind(node.encode("utf-8", "surrogatepass"), random).decode("utf-8", "replace")
     if not isinstance(node, dict | list) or not node or random.random() < 0.1:
         return random.choice(VALUES)
     key = random.choice(list(node)) if isinstance(node, dict) else random.randrange(len(node))
+    if isinstance(node, dict) and METADATA in node and random.random() < 0.5:
+        key = METADATA
     changed = dict(node) if isinstance(node, dict) else list(node)
     kind = random.randrange(8)
     if kind == 0:

@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.fuzz.engine import Tally, fuzz
+from tests.fuzz.engine import LIMIT_S, Tally, fuzz
 from tests.fuzz.formats import FORMATS
 
-AT_ONCE = 8
+AT_ONCE = 1
 """Cases of one format, for each share of it, before the next format's turn."""
 
 
 def main() -> None:
     asked, started, known = _arguments(), time.monotonic(), 0
     tally = Tally()
-    for tally in fuzz(cases(asked.format or list(FORMATS), asked.first, asked.cases)):
+    wanted = cases(asked.format or list(FORMATS), asked.first, asked.cases)
+    for tally in fuzz(wanted, asked.limit):
         for finding in tally.findings[known:]:
             print(f"{finding.format} {finding.number}: {finding.what}", flush=True)
         known = len(tally.findings)
@@ -63,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--format", nargs="+", choices=FORMATS)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds a file may take")
     return parser.parse_args()
 
 

@@ -18,9 +18,12 @@ from random import Random
 from mitosam.errors import MitosamError
 from tests.fuzz.formats import FORMATS, Format
 from tests.fuzz.mutate import Files, mutate
+from tests.fuzz.reseal import is_sealed, opened, sealed_again
 
 SPARE_BYTES = 4 << 30
 """What a case may map beyond what the process has mapped when it begins."""
+KNOWING = 0.95
+"""How much of the damage under a checksum that fits knows the format: little else is sealed."""
 FREE_BYTES = 256 << 20
 TIMES_HONEST = 10
 
@@ -55,7 +58,7 @@ def prepare(name: str) -> None:
 def answer(fmt: Format, number: int, place: Path) -> dict[str, object]:
     """What came of one case, with the time and the memory it took."""
     files, target = honest(fmt.name)
-    damaged = mutate(files, Random(f"{fmt.name} {number}")) if number else files
+    damaged = damage(fmt, files, Random(f"{fmt.name} {number}")) if number else files
     folder = place / "case"
     write(damaged, folder)
     _limit_memory()
@@ -67,6 +70,13 @@ def answer(fmt: Format, number: int, place: Path) -> dict[str, object]:
         outcome, what = "finding", f"memory: {used >> 20} MB; {what}"
     shutil.rmtree(folder, ignore_errors=True)
     return {"outcome": outcome, "what": what, "bytes": used, "seconds": seconds}
+
+
+def damage(fmt: Format, files: Files, random: Random) -> Files:
+    """Damaged files; of those that carry checksums every other one has checksums that fit."""
+    if not fmt.private and is_sealed(files) and random.random() < 0.5:
+        return sealed_again(files, mutate(opened(files), random, KNOWING))
+    return mutate(files, random)
 
 
 def attempt(fmt: Format, path: Path) -> tuple[str, str]:

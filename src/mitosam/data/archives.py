@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import lzma
 import shutil
 import stat
 import struct
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from mitosam.errors import InputError
+from mitosam.errors import InputError, MitosamError
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_folder, disk_errors_of
 
@@ -24,6 +25,11 @@ masks, which are mostly background, to a hundredth."""
 FREE_BYTES = 64 << 20
 """Bytes that a small member may have whatever its ratio: an empty mask packs to almost nothing."""
 _COPY_BYTES = 1 << 20
+_ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, LookupError, OverflowError, NotImplementedError),
+)
+"""What zipfile raises on archives that are cut short or damaged."""
 
 
 def unpack_members(
@@ -52,7 +58,9 @@ def unpack_members(
             _check_members(archive, pattern, chosen, max_bytes)
             with atomic_folder(folder) as temporary:
                 _unpack(archive, opened, chosen, temporary, max_bytes, progress)
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError) as error:
+    except MitosamError:
+        raise
+    except _ARCHIVE_ERRORS as error:
         raise InputError(f"{archive} is a damaged zip archive ({error}); fetch it again") from error
     except RuntimeError as error:  # zipfile's word for a password
         raise InputError(f"{archive} cannot be unpacked: {error}") from error
@@ -103,16 +111,30 @@ def _unpack(
     title = f"unpacking {archive.name}"
     for member in progress.track(members, title, total=len(members), unit="file"):
         path = folder / PurePosixPath(member.filename).name
-        with opened.open(member) as source, disk_errors_of(path), path.open("xb") as target:
+        with _member(opened, member) as source, disk_errors_of(path), path.open("xb") as target:
             left -= _copy(archive, source, target, min(left, member.file_size))
 
 
 def _copy(archive: Path, source: IO[bytes], target: IO[bytes], limit: int) -> int:
     """Copy at most `limit` bytes: what the archive says of its sizes need not be true."""
     copied = 0
-    while block := source.read(_COPY_BYTES):
+    while block := _read(source):
         copied += len(block)
         if copied > limit:
             raise InputError(f"{archive} unpacks to more than it says; it is damaged or malicious")
         target.write(block)
     return copied
+
+
+def _member(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return opened.open(member)
+    except OSError as error:  # it is said to lie where no file can have it
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(_COPY_BYTES)
+    except OSError as error:  # bz2's word for what it cannot unpack
+        raise zipfile.BadZipFile(str(error)) from error

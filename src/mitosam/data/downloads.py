@@ -161,7 +161,7 @@ class _Fetcher:
         return self._part.stat().st_size
 
     def _read_facts(self) -> dict[str, str]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._facts.read_text("utf-8"))
             return found if isinstance(found, dict) else {}
         return {}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mitosam.errors import InputError, InputNotFoundError
+from mitosam.errors import InputError, InputNotFoundError, shown
 from mitosam.io.place import Place
 
 SUFFIX = ".toml"
@@ -61,7 +61,7 @@ class VolumeEntry(BaseModel):
     """What all of its sections are for."""
     split: Ranges | None = None
     """What some of its sections are for, instead; without both the run's [split] cuts it."""
-    mask_value: int | None = Field(default=None, ge=1)
+    mask_value: int | None = Field(default=None, ge=1, lt=2**63)
     """The only value of the masks that is mitochondria, where there are others besides 0."""
     licence: str = ""
     """On what terms it may be used."""
@@ -131,10 +131,10 @@ def read_manifest(path: Path, *, allow_outside: bool = False) -> Manifest:
         manifest = Manifest.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not a TOML file: {error}") from error
-    except RecursionError as error:
-        raise InputError(f"{path} is nested too deeply to be a manifest") from error
     except ValidationError as error:
         raise InputError(_explain(path, text, error)) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, endless lists
+        raise InputError(f"{path} is no manifest: {error}") from error
     folder = path.parent
     entries = []
     for number, entry in enumerate(manifest.volume):
@@ -203,7 +203,7 @@ def _explain(path: Path, text: str, error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{path}{place}: {name} is missing; see docs/datasets.md"
     message = first["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    got = "" if isinstance(first["input"], dict) else f", got {shown(first['input'])}"
     return f"{path}{place}: {name + ': ' if name else ''}{message}{got}"
 
 

@@ -113,9 +113,11 @@ def read_rows(
 
 
 def _read(file: tifffile.TiffFile, first: int, count: int, lock: threading.Lock) -> bytes:
-    with lock:
-        file.filehandle.seek(first)
-        content: bytes = file.filehandle.read(count)
+    content = b""
+    if first + count <= file.filehandle.size:  # memory is taken for what is asked for
+        with lock:
+            file.filehandle.seek(first)
+            content = file.filehandle.read(count)
     if len(content) < count:
         raise ValueError(f"its values reach past the file's end, to byte {first + count}")
     return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,10 @@ class LocalFolder:
                 return file.read() if stop is None else file.read(max(stop - file.tell(), 0))
         except MISSING:
             return None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return None  # such a file can be nowhere
 
     def children(self) -> list[str]:
         """The names of the folders in it."""

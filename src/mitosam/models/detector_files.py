@@ -13,13 +13,16 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from mitosam.errors import InputError, ModelError, ModelNotFoundError
+from mitosam.models.families import check_numbers
+from mitosam.models.weight_files import shard_names
+from mitosam.models.weight_limits import check_safetensors, check_size
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CLIP_TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _REASONS = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError),
-    *(SafetensorError, StrictDataclassError),
+    *(SafetensorError, StrictDataclassError, ArithmeticError, LookupError, AssertionError),
 )
 
 
@@ -46,6 +49,23 @@ def require_safetensors(folder: Path) -> None:
     )
 
 
+def _held_bytes(folder: Path) -> int:
+    """How large a folder's weights are.
+
+    Raises
+    ------
+    ModelError
+        A file of them is missing or damaged, or lies elsewhere.
+    """
+    index = folder / INDEX
+    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else shard_names(index)
+    for name in names:
+        if not (folder / name).is_file():
+            raise ModelError(f"{index} names {name}, which is not there; fetch the model again")
+        check_safetensors(folder / name)
+    return sum((folder / name).stat().st_size for name in names)
+
+
 def load_network(
     network_class: Any,  # noqa: ANN401
     config_class: Any,  # noqa: ANN401
@@ -60,16 +80,22 @@ def load_network(
         Configuration or weights are damaged or do not fit each other.
     """
     require_safetensors(folder)
+    check_numbers(config, str(folder))
     try:
+        built = config_class.from_dict(dict(config))
+        # transformers makes weights that are missing as large as they are asked for
+        check_size(lambda: network_class(built), _held_bytes(folder), str(folder))
         with _quietly():
             network, report = network_class.from_pretrained(
                 folder,
-                config=config_class.from_dict(dict(config)),
+                config=built,
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
+    except ModelError:
+        raise
     except _REASONS as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{folder} is damaged or incomplete ({reason}); fetch it again") from error

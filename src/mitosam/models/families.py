@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from mitosam.errors import ModelError
 from mitosam.models.promptable import Promptable
 from mitosam.models.tiny_folder import TINY_MODEL_TYPE
+from mitosam.models.weight_limits import check_size
 
 Build = Callable[[Mapping[str, Any]], Promptable]
 
@@ -30,13 +31,18 @@ FAMILIES: dict[str, str] = {
 }
 
 
-def build_family(config: Mapping[str, Any], where: str) -> Promptable:
+def build_family(
+    config: Mapping[str, Any], where: str, held_bytes: int | None = None
+) -> Promptable:
     """The model that a config.json describes, with weights not yet loaded.
+
+    `held_bytes` is how large its weights are, where that is known.
 
     Raises
     ------
     ModelError
-        It is of a type that no family here has, or does not fit its type.
+        It is of a type that no family here has, or does not fit its type, or is larger than its
+        weights.
     """
     kind = str(config.get("model_type"))
     if kind not in FAMILIES:
@@ -44,10 +50,14 @@ def build_family(config: Mapping[str, Any], where: str) -> Promptable:
             f"{where} must hold a model of type sam or of its kin ({', '.join(FAMILIES)}), "
             f"its config.json says {kind}"
         )
-    _check_numbers(config, where)
+    check_numbers(config, where)
     build: Build = pkgutil.resolve_name(FAMILIES[kind])
     try:
+        if held_bytes is not None:
+            check_size(lambda: build(config), held_bytes, where)
         return build(config)
+    except ModelError:
+        raise
     except (
         *(KeyError, TypeError, AttributeError, ValueError, ArithmeticError, IndexError),
         *(RuntimeError, AssertionError, MemoryError, StrictDataclassError),
@@ -62,14 +72,14 @@ def build_family(config: Mapping[str, Any], where: str) -> Promptable:
 _MOST_LAYERS, _MOST_ELSE = 500, 1_000_000
 
 
-def _check_numbers(config: object, where: str, name: str = "") -> None:
+def check_numbers(config: object, where: str, name: str = "") -> None:
     """Raise ModelError if a number is beyond any model's: each layer takes time and memory."""
     if isinstance(config, Mapping):
         for key, value in config.items():
-            _check_numbers(value, where, str(key))
+            check_numbers(value, where, str(key))
     elif isinstance(config, list | tuple):
         for value in config:
-            _check_numbers(value, where, name)
+            check_numbers(value, where, name)
     elif isinstance(config, int | float):
         most = _MOST_LAYERS if "layers" in name or "depth" in name else _MOST_ELSE
         if abs(config) > most:

@@ -26,7 +26,13 @@ from mitosam.models.promptable import POSITION_TWICE, Promptable, hash_weights
 from mitosam.models.sam import Sam
 from mitosam.models.shapes import sam_config_of, tiny_configs_of
 from mitosam.models.tuned import TUNED_KEY
-from mitosam.models.weight_files import read_folder_weights, read_json, read_metadata, read_weights
+from mitosam.models.weight_files import (
+    folder_weight_bytes,
+    read_folder_weights,
+    read_json,
+    read_metadata,
+    read_weights,
+)
 
 Model = TypeVar("Model", bound=Promptable)
 EMBEDDED = "vit_t"
@@ -62,7 +68,8 @@ def load_model(name_or_path: str | Path = EMBEDDED, *, allow_download: bool = Fa
 
 
 def _load_folder(folder: Path, name: str) -> Promptable:
-    model = build_family(read_json(folder / "config.json"), str(folder))
+    config, held_bytes = read_json(folder / "config.json"), folder_weight_bytes(folder)
+    model = build_family(config, str(folder), held_bytes)
     weights = model.own_names(read_folder_weights(folder))
     # Tied weights are saved once.
     given = next((weights[twin] for twin in POSITION_TWICE if twin in weights), None)

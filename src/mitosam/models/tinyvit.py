@@ -15,6 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mitosam.errors import ModelError
+
+MAX_WINDOW = 32
+"""Published ones have 7 and 14."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyViTConfig:
@@ -206,7 +211,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.offset_indices: Tensor
         indices = offset_indices(window_size)
-        self.attention_biases = nn.Parameter(torch.zeros(num_heads, int(indices.max()) + 1))
+        self.attention_biases = nn.Parameter(torch.zeros(num_heads, window_size**2))
         self.register_buffer("offset_indices", indices, persistent=False)
 
     def forward(self, windows: Float[Tensor, "N T C"]) -> Float[Tensor, "N T C"]:
@@ -222,7 +227,15 @@ class WindowAttention(nn.Module):
 
 
 def offset_indices(window_size: int) -> Int[Tensor, "T T"]:
-    """For each pair of tokens, the number of its absolute offset in order of first appearance."""
+    """For each pair of tokens, the number of its absolute offset in order of first appearance.
+
+    Raises
+    ------
+    ModelError
+        The window is larger than any model's: what is made grows with its fourth power.
+    """
+    if window_size > MAX_WINDOW:
+        raise ModelError(f"windows may have at most {MAX_WINDOW} tokens a side, got {window_size}")
     places = list(product(range(window_size), repeat=2))
     numbers: dict[tuple[int, int], int] = {}
     indices = [

@@ -29,6 +29,8 @@ SAFETENSORS_ERRORS: tuple[type[Exception], ...] = (SafetensorError, *WEIGHT_ERRO
 
 # Where training code that saves more than the weights puts them.
 TRAINED = "model_state"
+MAX_NAME = 255
+"""Of letters in a file's name, which file systems have in common."""
 _NESTED = ("model", "state_dict", TRAINED)
 
 
@@ -66,6 +68,12 @@ def read_folder_weights(folder: Path) -> dict[str, Tensor]:
     )
 
 
+def folder_weight_bytes(folder: Path) -> int:
+    """How large a folder's files of weights are together."""
+    files = (path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    return sum(path.stat().st_size for path in files)
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What stands in the head of a `.safetensors` file beside its tensors."""
     if not path.is_file():
@@ -93,17 +101,28 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
+    return {
+        name: tensor
+        for shard in shard_names(index)
+        for name, tensor in read_weights(index.parent / shard).items()
+    }
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files beside an index that hold the weights.
+
+    Raises
+    ------
+    ModelError
+        It is damaged, or names files that lie elsewhere.
+    """
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict):
         raise ModelError(f"{index} has no weight_map; fetch the model again")
     names = sorted({str(name) for name in places.values()})
-    if any(Path(name).name != name for name in names):
+    if any(Path(name).name != name or len(name) > MAX_NAME for name in names):
         raise ModelError(f"{index} names files outside its folder; fetch the model again")
-    return {
-        name: tensor
-        for shard in names
-        for name, tensor in read_weights(index.parent / shard).items()
-    }
+    return names
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mitosam.checksums import read_sealed, write_sealed
 from mitosam.errors import DamagedFileError
+from mitosam.io.arrays import unpack_arrays
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +73,20 @@ class Kept:
         DamagedFileError
             It is not whole, or a byte of it changed.
         """
-        payload = io.BytesIO(read_sealed(self._path(name)))
-        with np.load(payload, allow_pickle=False) as file:
-            return {member: file[member] for member in members or file.files if member != _KEY}
+        path = self._path(name)
+        found = unpack_arrays(path, read_sealed(path), members)
+        return {member: array for member, array in found.items() if member != _KEY}
 
     def key(self, name: str) -> str | None:
         """Of what the result was made; None where there is none, or it is damaged."""
+        path = self._path(name)
         try:
-            payload = io.BytesIO(read_sealed(self._path(name)))
+            return str(unpack_arrays(path, read_sealed(path), [_KEY])[_KEY])
         except FileNotFoundError:
             return None
         except DamagedFileError as error:
             log.warning("%s; it is made anew", error)
             return None
-        with np.load(payload, allow_pickle=False) as file:
-            return str(file[_KEY])
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"

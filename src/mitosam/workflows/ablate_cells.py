@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from mitosam.checksums import damaged
 from mitosam.evaluation.levels import SectionTotal, total_clicks, total_scores, total_sections
 from mitosam.io.tables import read_csv, write_csv, write_json
 from mitosam.progress import SILENT, Progress
@@ -142,5 +145,16 @@ def _section_total(row: Mapping[str, str]) -> SectionTotal:
 
 
 def read_cost(folder: Path) -> Cost:
-    """What a finished cell took."""
-    return Cost(**read_object(folder / COST))
+    """What a finished cell took.
+
+    Raises
+    ------
+    DamagedFileError
+        Its file is damaged.
+    """
+    path = folder / COST
+    try:
+        return TypeAdapter(Cost).validate_python(read_object(path))
+    except ValidationError as error:
+        what = f"{error.error_count()} of its numbers do not fit"
+        raise damaged(path, what, way_out="remove its folder to make the run anew") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from pydantic import BaseModel
 
-from mitosam.config import RunSettings, validate_settings
+from mitosam.config import RunSettings
 from mitosam.data.intensity import NUM_SAMPLED_SECTIONS
 from mitosam.geometry import ModelFrame
 from mitosam.inference.head_maps import PixelModel
@@ -26,7 +25,7 @@ from mitosam.models.tuned import load_head, read_tuned_info, update_info
 from mitosam.workflows.automatic import METHODS, AutomaticInfo, ReadSection, Segmenter
 from mitosam.workflows.models import LoadedModel, encode_cached, with_tuned
 from mitosam.workflows.runs import Run
-from mitosam.workflows.tuned_model import UsableModel, tuned_weights
+from mitosam.workflows.tuned_model import UsableModel, settings_of, tuned_weights
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -92,7 +91,7 @@ def suit_shipped_head(
 
 def _trained_settings(usable: UsableModel) -> RunSettings:
     """The settings of a tuned model's training; of a base model, the defaults."""
-    return validate_settings(tomllib.loads(usable.info.settings_toml) if usable.info else {})
+    return settings_of(usable.info) if usable.info else RunSettings()
 
 
 def _named_over(trained: Section, settings: Section) -> Section:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from mitosam.checksums import checksum_of_file, damaged, sealed_object, unsealed_object
+from mitosam.checksums import checksum_of_file, damaged
 from mitosam.errors import DamagedFileError
 from mitosam.evaluation.automatic import AutomaticScores, score_automatic
 from mitosam.inference.instance_settings import InstanceSettings
@@ -26,7 +27,7 @@ from mitosam.models.promptable import hash_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import write_text
 from mitosam.workflows.automatic import Method, Segmenter
-from mitosam.workflows.runs import Run
+from mitosam.workflows.runs import Run, read_object, write_object
 from mitosam.workflows.truth import true_instances
 
 log = logging.getLogger(__name__)
@@ -134,8 +135,9 @@ def recorded_folders(run: Run) -> list[Path]:
 def write_record(folder: Path, record: Record) -> None:
     """Say how the labels in a folder came about, and what they and what is beside them hold."""
     files = {name: checksum_of_file(folder / name) for name in (LABELS, CONFIDENCE)}
-    values = record.model_copy(update={"files": files}).model_dump(mode="json")
-    write_text(folder / RECORD, json.dumps(sealed_object(values), indent=2) + "\n")
+    write_object(
+        folder / RECORD, record.model_copy(update={"files": files}).model_dump(mode="json")
+    )
 
 
 def read_record(path: Path) -> Record:
@@ -147,14 +149,15 @@ def read_record(path: Path) -> Record:
         It is not.
     """
     try:
-        record = Record.model_validate(unsealed_object(path, json.loads(path.read_bytes())))
+        record = Record.model_validate(read_object(path))
     except DamagedFileError:
         raise
-    except (ValidationError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise damaged(path, "it is no record") from error
     for name, expected in record.files.items():
         file = path.with_name(Path(name).name)
-        if not file.exists() or checksum_of_file(file) != expected:
+        is_there = os.path.isfile(file)  # noqa: PTH113  # of names that are too long, too
+        if not is_there or checksum_of_file(file) != expected:
             raise damaged(path, f"{name} is not as it was written")
     return record
 
@@ -248,7 +251,7 @@ def hash_facts(facts: Sequence[object]) -> str:
 def claim_folder(folder: Path, identity: str) -> None:
     """Make a folder for results of this identity; what it held of another one is removed."""
     path = folder / IDENTITY
-    if folder.exists() and (not path.exists() or path.read_text("utf-8") != identity):
+    if folder.exists() and (not path.exists() or path.read_bytes() != identity.encode()):
         shutil.rmtree(folder)
     if not folder.exists():
         folder.mkdir(parents=True)

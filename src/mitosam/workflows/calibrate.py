@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -12,18 +11,16 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict
 
-from mitosam.checksums import sealed_object, unsealed_object
 from mitosam.evaluation.metrics import measure_overlap
 from mitosam.evaluation.sections import score_sections
 from mitosam.evaluation.thresholds import BestThreshold, ThresholdCounter
 from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.map_store import MapStore
 from mitosam.progress import SILENT, Progress
-from mitosam.storage import write_text
 from mitosam.workflows.automatic import METHODS, AutomaticInfo, Method, Segmenter
 from mitosam.workflows.automatic_results import claim_folder, hash_facts, hash_model
 from mitosam.workflows.head import spacing_px
-from mitosam.workflows.runs import Part, Run
+from mitosam.workflows.runs import Part, Run, read_object, write_object
 from mitosam.workflows.truth import runs_of, smallest_sizes, true_instances
 
 log = logging.getLogger(__name__)
@@ -104,14 +101,14 @@ def _choose(
     path = _validation_folder(run, segmenter, method, name) / CHOICE
     if path.exists():
         try:
-            return Choice.model_validate(unsealed_object(path, json.loads(path.read_bytes())))
-        except (ValueError, AttributeError):
+            return Choice.model_validate(read_object(path))
+        except ValueError:
             log.warning("%s is damaged; choosing anew", path)
     store = validation_maps(run, segmenter, method, name, progress)
     part = calibration_part(run)
     settings, score = choose_settings(store, part, validation_sections(part), progress)
     choice = Choice(instances=settings, score=score)
-    write_text(path, json.dumps(sealed_object(choice.model_dump(mode="json")), indent=2) + "\n")
+    write_object(path, choice.model_dump(mode="json"))
     return choice
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from mitosam.errors import DamagedFileError, MitosamError
 from mitosam.inference.block_array import find_damaged_blocks
 from mitosam.io.ome_zarr_check import find_unreadable
 from mitosam.io.ome_zarr_metadata import is_zarr
+from mitosam.io.tables import read_csv
 from mitosam.progress import Progress
 from mitosam.sealed_tensors import check_tensor_file
 from mitosam.workflows.doctor import Check, Finding
@@ -20,6 +20,8 @@ from mitosam.workflows.runs import SETTINGS
 from mitosam.workflows.segment_folder import FACTS, IDENTITY, LABELS
 
 SESSION = "annotations.sqlite"
+MAX_BLOCK_BYTES = 1 << 20
+"""Of a session's block of labels, unpacked; a larger one is damaged in any case."""
 ANEW = "it is removed and made again when it is needed; --repair removes it now"
 
 
@@ -115,7 +117,8 @@ def look_at_session(path: Path, progress: Progress) -> Iterator[Finding]:
         yield _damage(file, verdict, "restore it from a copy")
     for z, row, column, packed in progress.track(rows, "reading labels", unit="block"):
         if not _unpacks(packed):
-            what = f"block ({row}, {column}) of section {z + 1} cannot be read"
+            section = z + 1 if isinstance(z, int) else z
+            what = f"block ({row}, {column}) of section {section} cannot be read"
             yield _damage(file, what, "restore it from a copy, or outline that part again")
 
 
@@ -179,9 +182,12 @@ def _ids_and_rows(table: Path, labels: Path, progress: Progress) -> Iterator[Fin
 
     from mitosam.io.open import open_volume
 
-    with table.open(newline="", encoding="utf-8") as file:
-        listed = {int(row["instance"]) for row in csv.DictReader(file)}
     found: set[int] = set()
+    try:
+        listed = set(read_csv(table, lambda row: int(row["instance"])))
+    except MitosamError as error:
+        yield _damage(table, _reason(error), "measure the labels again with `mitosam measure`")
+        return
     try:
         volume = open_volume(labels)
         for z in progress.track(range(len(volume)), "counting instances", unit="section"):
@@ -198,9 +204,11 @@ def _unpacks(packed: bytes) -> bool:
     import zlib
 
     try:
-        return len(zlib.decompress(packed)) % 4 == 0
+        unpacker = zlib.decompressobj()
+        unpacked = unpacker.decompress(packed, MAX_BLOCK_BYTES)
     except (zlib.error, TypeError):
         return False
+    return unpacker.eof and len(unpacked) % 4 == 0
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,10 +316,14 @@ def _is_done(path: Path, identity: dict[str, Any]) -> bool:
 
 def check_scored_files(path: Path, known: dict[str, Any]) -> None:
     """Raise DamagedFileError unless scores and masks are as they were written."""
-    for name, expected in known.get("files", {}).items():  # older versions named none
+    files = known.get("files", {})  # older versions named none
+    if not isinstance(files, dict):
+        raise damaged(path, "it names no files", way_out="run `mitosam evaluate` again")
+    for name, expected in files.items():
         file = path.with_name(Path(name).name)
-        if not file.exists() or checksum_of_file(file) != expected:
-            what = "its checksum does not fit" if file.exists() else "it is gone"
+        is_there = os.path.isfile(file)  # noqa: PTH113  # of names that are too long, too
+        if not is_there or checksum_of_file(file) != expected:
+            what = "its checksum does not fit" if is_there else "it is gone"
             raise damaged(file, what, way_out="run `mitosam evaluate` again")
 
 

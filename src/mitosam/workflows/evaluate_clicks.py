@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from mitosam.checksums import damaged
 from mitosam.errors import InputError, SettingsError
 from mitosam.evaluation.bootstrap import Interval
 from mitosam.evaluation.clicks import (
@@ -231,10 +232,20 @@ def _click_score(row: Mapping[str, str]) -> ClickScore:
 
 
 def read_clicks(run: Run) -> list[ClickSummary]:
-    """What `evaluate_clicks` wrote; empty where it was not asked."""
+    """What `evaluate_clicks` wrote; empty where it was not asked.
+
+    Raises
+    ------
+    InputError
+        It is damaged.
+    """
     path = run.folder / SUMMARY
     if not path.exists():
         return []
-    return [
-        ClickSummary(**(row | {"interval": Interval(**row["interval"])})) for row in read_json(path)
-    ]
+    try:
+        return [
+            ClickSummary(**(row | {"interval": Interval(**row["interval"])}))
+            for row in read_json(path)
+        ]
+    except (TypeError, LookupError) as error:
+        raise damaged(path, str(error)[:200], way_out="run `mitosam evaluate` again") from error

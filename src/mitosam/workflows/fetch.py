@@ -149,7 +149,8 @@ def _read_sums(path: Path) -> dict[str, str]:
     """File names and their checksums, as `sha256sum` writes and reads them."""
     if not path.exists():
         return {}
-    lines = [re.fullmatch(r"([0-9a-f]{64})  (\S+)", line) for line in path.read_text().split("\n")]
+    text = path.read_text("utf-8", errors="replace")
+    lines = [re.fullmatch(r"([0-9a-f]{64})  (\S+)", line) for line in text.split("\n")]
     return {line[2]: line[1] for line in lines if line}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mitosam.checksums import damaged, sealed_object, unsealed_object
+from mitosam.checksums import damaged
 from mitosam.errors import ModelError
 from mitosam.inference.head_maps import PixelModel
 from mitosam.io.tables import write_csv
@@ -22,12 +21,12 @@ from mitosam.models.head import HeadShape
 from mitosam.models.weight_files import read_metadata, read_weights
 from mitosam.progress import SILENT, Progress
 from mitosam.sealed_tensors import seal_tensors
-from mitosam.storage import atomic_path, write_text
+from mitosam.storage import atomic_path
 from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.workflows.automatic import AutomaticInfo
 from mitosam.workflows.head import head_shape, start_network, train_pixel_network
 from mitosam.workflows.models import LoadedModel
-from mitosam.workflows.runs import Run
+from mitosam.workflows.runs import Run, read_object, write_object
 
 RIVAL = "unet"
 CHANNELS, STRIDES = (16, 32, 64, 128, 256), (2, 2, 2, 2)
@@ -77,7 +76,7 @@ def rival_model(
     ModelError
         Its file is damaged.
     """
-    network = _read(run) if has_rival(run) else _train(run, model, seconds_left, progress)
+    network = read_rival(run) if has_rival(run) else _train(run, model, seconds_left, progress)
     network.to(model.sam.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return PixelModel(network=network, shape=network.shape, precision=model.sam.precision)
 
@@ -99,16 +98,15 @@ def read_rival_info(run: Run) -> AutomaticInfo:
     if not path.exists():
         return AutomaticInfo()
     try:
-        return AutomaticInfo.model_validate(unsealed_object(path, json.loads(path.read_bytes())))
-    except (ValueError, AttributeError) as error:
+        return AutomaticInfo.model_validate(read_object(path))
+    except ValueError as error:
         what = "it does not say how the U-Net's maps become instances"
         raise damaged(path, what, way_out="remove it to choose that anew") from error
 
 
 def save_rival_info(run: Run, info: AutomaticInfo) -> None:
     """Keep what validation sections chose beside the U-Net's weights."""
-    sealed = sealed_object(info.model_dump(mode="json"))
-    write_text(_info_path(run.rival_weights(RIVAL)), json.dumps(sealed, indent=2) + "\n")
+    write_object(_info_path(run.rival_weights(RIVAL)), info.model_dump(mode="json"))
 
 
 def copy_rival(weights: Path, run: Run) -> None:
@@ -139,7 +137,16 @@ def _train(run: Run, model: LoadedModel, seconds_left: float, progress: Progress
     return network
 
 
-def _read(run: Run) -> UNet:
+def read_rival(run: Run) -> UNet:
+    """The run's U-Net, as it was trained.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It was not trained.
+    ModelError
+        Its file is damaged.
+    """
     path = run.rival_weights(RIVAL)
     try:
         network = UNet(HeadShape.model_validate_json(read_metadata(path).get(SHAPE_KEY, "")))

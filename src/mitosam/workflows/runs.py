@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 SETTINGS, PROVENANCE, PARTS = "settings.toml", "run.json", "parts.json"
 ANEW = "make the run anew"
+MAX_NAME = 255
+"""Of letters in a file's name, which file systems have in common."""
 # The fact in run.json that says what data.tile_px = "auto" came to.
 TILE_SIZE = "tile size"
 REPORTED_PACKAGES = (
@@ -357,6 +359,10 @@ def _split_to_json(split: Split) -> dict[str, Any]:
 
 def _plain(path: Path, name: str) -> str:
     """The name of a volume that lies among the run's own."""
+    if len(name) > MAX_NAME:
+        raise InputError(
+            f"{path} names {name[:50]!r}..., which no folder can be called; make it anew"
+        )
     if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
         raise InputError(f"{path} names {name[:100]!r}, which is outside of the run; make it anew")
     return name

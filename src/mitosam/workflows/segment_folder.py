@@ -39,7 +39,7 @@ class WorkFolder:
         """
         known = self.folder / IDENTITY
         left = list(self.folder.iterdir()) if self.folder.is_dir() else []
-        if known.exists() and known.read_text("utf-8") == identity:
+        if known.exists() and known.read_bytes() == identity.encode():
             progress.say("going on with a segmentation that was stopped")
         elif known.exists():
             progress.say("starting anew: a segmentation that was stopped had other settings")

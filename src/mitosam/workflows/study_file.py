@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mitosam.errors import InputNotFoundError, SettingsError
+from mitosam.errors import InputNotFoundError, SettingsError, shown
 from mitosam.io.limits import read_text
 
 Kind = Literal["one-factor", "factorial"]
@@ -55,6 +55,10 @@ class DataFile(BaseModel):
         if self.phantom and self.images:
             raise ValueError("a phantom stands for images and masks; give only one of them")
         return self
+
+
+MAX_DEPTH = 20
+"""Of tables within tables."""
 
 
 class LevelFile(BaseModel):
@@ -178,7 +182,7 @@ def _first_of(error: ValidationError) -> str:
     return (
         f"{name}: {message}"
         if first["type"] == "missing"
-        else f"{name}: {message}, got {first['input']!r}"
+        else f"{name}: {message}, got {shown(first['input'])}"
     )
 
 
@@ -204,7 +208,14 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
 
     >>> flat_settings({"training": {"epochs": 3}, "data.tile_px": 256})
     {'training.epochs': 3, 'data.tile_px': 256}
+
+    Raises
+    ------
+    SettingsError
+        Tables lie deeper in each other than any setting's.
     """
+    if prefix.count(".") > MAX_DEPTH:
+        raise SettingsError(f"settings lie in at most {MAX_DEPTH} tables, got {prefix[:50]}...")
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

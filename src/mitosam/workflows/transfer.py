@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mitosam.config import RunSettings, override_settings, validate_settings
+from mitosam.config import RunSettings, override_settings
 from mitosam.data.intensity import Normalisation, adopt_normalisation
 from mitosam.data.prepared import prepare_volume
 from mitosam.data.splits import Split, SplitSettings, parse_sections
@@ -21,7 +20,7 @@ from mitosam.workflows.datasets import prepare_dataset
 from mitosam.workflows.prepare import Sources, at_pixel_size, open_pair, record_parts
 from mitosam.workflows.rival import copy_rival
 from mitosam.workflows.runs import Run, new_run, require_same_training
-from mitosam.workflows.tuned_model import tuned_weights
+from mitosam.workflows.tuned_model import settings_of, tuned_weights
 
 
 def transfer(
@@ -127,7 +126,7 @@ def _read_tuned(model: Path | str, overrides: Sequence[str]) -> _Tuned:
     if weights is None:
         raise SettingsError(f"{model} is not a tuned model; give a run or its model.safetensors")
     info = read_tuned_info(weights)
-    trained = validate_settings(tomllib.loads(info.settings_toml))
+    trained = settings_of(info)
     settings = override_settings(trained, overrides)
     require_same_training(trained, settings)
     return _Tuned(weights=weights, info=info, settings=settings)

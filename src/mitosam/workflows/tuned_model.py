@@ -7,10 +7,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mitosam.config import RunSettings, resolve_settings
+from mitosam.config import RunSettings, resolve_settings, validate_settings
 from mitosam.data.intensity import Normalisation
 from mitosam.data.settings import DataSettings
-from mitosam.errors import InputNotFoundError
+from mitosam.errors import InputNotFoundError, ModelError, SettingsError
 from mitosam.inference.predictor import Predictor
 from mitosam.models.input_size import resize_input
 from mitosam.models.load import EMBEDDED, load_model
@@ -64,12 +64,31 @@ def load_tuned_model(model: Path | str, settings: ModelSettings | None = None) -
     )
 
 
+def settings_of(info: TunedInfo) -> RunSettings:
+    """The settings that a tuned model was trained with, as its file holds them.
+
+    Raises
+    ------
+    SettingsError
+        One of them is unknown or out of range.
+    ModelError
+        They are no settings at all.
+    """
+    try:
+        return validate_settings(tomllib.loads(info.settings_toml))
+    except SettingsError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"the model's file holds no settings of a training ({str(error)[:200]}); train again"
+        ) from error
+
+
 def pixel_size_remark(usable: UsableModel, voxel_size_nm: tuple[float, ...] | None) -> str:
     """What to beware of where a model of scaled sections is given others; "" where nothing is."""
     if usable.info is None:
         return ""
-    settings = tomllib.loads(usable.info.settings_toml)
-    trained_nm = settings.get("data", {}).get("common_pixel_nm")
+    trained_nm = settings_of(usable.info).data.common_pixel_nm
     if trained_nm is None:
         return ""
     if voxel_size_nm is None:

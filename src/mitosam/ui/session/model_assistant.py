@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mitosam.config import RunSettings, validate_settings
+from mitosam.config import RunSettings
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.models.detections import Detections, TextDetector
@@ -22,7 +21,7 @@ from mitosam.ui.session.embedding import Embedder, SectionPrompter
 from mitosam.ui.session.model import SessionModel
 from mitosam.ui.session.reading import reader
 from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
-from mitosam.workflows.tuned_model import tuned_weights
+from mitosam.workflows.tuned_model import settings_of, tuned_weights
 from mitosam.workflows.words import AllInstances, look, understand
 
 
@@ -71,7 +70,7 @@ class ModelAssistant:
         return Origin(
             base_name=info.base_name if info else self._model.name,
             weights=tuned_weights(Path(self._model.name)),
-            trained=validate_settings(tomllib.loads(info.settings_toml)) if info else None,
+            trained=settings_of(info) if info else None,
             normalisation=self._normalisation,
         )
 
