@@ -88,7 +88,7 @@ confidence csv        texts:confidence          texts:read_confidence      200
 scores of a run       results:scored            results:read_scored         15
 study cell            results:cell              results:read_cell          200
 automatic record      results:record            results:read_segmented      30
-u-net                 results:rival             results:read_unet            6
+u-net                 results:rival             results:read_unet            2
 prepared volume       texts:prepared            texts:read_prepared        200
 run                   texts:run                 texts:read_run              30
 map blocks            texts:blocks              texts:read_blocks            4
