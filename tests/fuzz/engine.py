@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 10.0
+CLEANING_S = 5.0
 START_S = 900.0
 """The first case of a format waits for imports and for its honest files."""
 
@@ -105,10 +106,14 @@ class Worker:
         return line.decode()
 
     def stop(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if there is one; one that waits for more removes its folder itself."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            if not _ended(self._process, CLEANING_S):
+                self._process.kill()
+                self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
                     with suppress(BrokenPipeError):
@@ -127,10 +132,10 @@ class Worker:
         )
 
 
-def _ended(process: subprocess.Popen[bytes]) -> bool:
+def _ended(process: subprocess.Popen[bytes], patience_s: float = 0.5) -> bool:
     """Whether it ends by itself within a moment, so that its own exit code is seen."""
     try:
-        process.wait(0.5)
+        process.wait(patience_s)
     except subprocess.TimeoutExpired:
         return False
     return True
