@@ -40,12 +40,14 @@ class Cluster:
         while len(self._workers) < NUM_WORKERS:
             self._workers.append(self._start("worker", self.address, *WORKER))
 
-    def kill_workers(self, count: int) -> list[int]:
-        """Kill so many of those that run; their processes."""
+    def kill_workers(self, count: int) -> int:
+        """Kill so many of those that run; how many that were."""
         running = [one for one in self._workers if one.poll() is None]
         for one in running[:count]:
             one.send(signal.SIGKILL)
-        return [one.pid for one in running[:count]]
+            os.waitpid(one.pid, 0)
+            self._workers.remove(one)
+        return len(running[:count])
 
     def kill_scheduler(self) -> None:
         """Kill it; its workers end by themselves, but are not waited for."""
@@ -57,10 +59,8 @@ class Cluster:
     def stop(self) -> None:
         """Kill all, as nothing of the next fault may come from this one."""
         self.kill_scheduler()
-        for one in self._workers:
-            one.send(signal.SIGKILL)
-            os.waitpid(one.pid, 0)
-        self._workers = []
+        self.kill_workers(NUM_WORKERS)
+        self._workers = [one for one in self._workers if not _reaped(one)]
 
     def wait_without_scheduler(self, seconds: float) -> None:
         """Give workers the time to see that it is gone; those that see it end."""

@@ -47,7 +47,7 @@ def _kill_workers(trial: Trial, child: Child, count: int) -> None:
                 one.kill()
         trial.notes.append(f"{len(killed[:count])} of {len(killed)} workers")
         return
-    trial.notes.append(f"{len(trial.cluster.kill_workers(count))} workers")
+    trial.notes.append(f"{trial.cluster.kill_workers(count)} workers")
     child.sleep(trial.rng.uniform(0.0, 1.5))
     trial.cluster.ensure()
 

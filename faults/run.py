@@ -1,7 +1,8 @@
 """Disturb each stage at random, start it again, and see that the result is the undisturbed one.
 
-make faults                                        220 faults, about half an hour on a quiet core
+make faults                                        220 faults
 python -m faults.run --count 20 --stage train      to look at one stage
+python -m faults.run --minutes 40                  as many as these allow
 python -m faults.run --seed 7 --only 31            to see fault 31 of that seed again
 
 Each fault is one line of `faults.jsonl`; a table of all is printed at the end. It exits with 1 if
@@ -28,7 +29,7 @@ from faults.advice import copy_needs, follow
 from faults.child import Ended, start
 from faults.cluster import Cluster
 from faults.kinds import DAMAGES, KINDS, count_writes
-from faults.page import to_markdown
+from faults.page import read_judged, to_markdown
 from faults.results import Result
 from faults.stages import Stage, stages, write_templates
 from faults.trial import Command, Trial
@@ -277,7 +278,7 @@ def main() -> None:
             )
             if time.monotonic() > ends:
                 break
-    print(to_markdown(found))
+    print(to_markdown(read_judged(json.dumps(asdict(one))) for one in found))
     sys.exit(any(outcome.verdict not in GOOD for outcome in found))
 
 
