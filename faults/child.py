@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -14,9 +15,11 @@ from typing import NoReturn
 
 from mitosam.errors import MitosamError
 
-LOST = 600.0
+LOST = 1800.0
 """Seconds after which a command counts as hanging."""
 Act = Callable[[], object]
+DIE_WITH_PARENT = 1
+"""Of prctl(2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,12 @@ class Child:
         )
 
 
+def end_with_parent() -> None:
+    """Have this process killed when the one that forked it ends; Linux alone can do that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
 def start(act: Act | Sequence[str], log: Path, before: Act = lambda: None) -> Child:
     """A child that runs a function, or a command line of mitosam, after `before`."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +103,7 @@ def start(act: Act | Sequence[str], log: Path, before: Act = lambda: None) -> Ch
 def _run(act: Act | Sequence[str], log: Path, before: Act) -> NoReturn:
     code = 1
     try:
+        end_with_parent()
         handle = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
@@ -102,7 +112,7 @@ def _run(act: Act | Sequence[str], log: Path, before: Act) -> NoReturn:
         if callable(act):
             act()
         else:
-            _command(act)
+            run_command(act)
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
@@ -119,7 +129,8 @@ def _run(act: Act | Sequence[str], log: Path, before: Act) -> NoReturn:
         os._exit(code)
 
 
-def _command(arguments: Sequence[str]) -> None:
+def run_command(arguments: Sequence[str]) -> None:
+    """A command line of mitosam in this process."""
     from mitosam.cli import main
 
     sys.argv = ["mitosam", *arguments]

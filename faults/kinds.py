@@ -12,53 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from faults.child import Act, Child, Ended, start
+from faults import kinds_workers
+from faults.child import Ended
+from faults.trial import Trial
 
-Command = Any
-Fault = Callable[["Trial"], list[Ended]]
-
-
-class Trial:
-    """One command in its folder, and what happens to it."""
-
-    def __init__(
-        self,
-        folder: Path,
-        command: Command,
-        rng: Random,
-        *,
-        seconds: float = 0.0,
-        num_writes: int = 0,
-        num_bytes: int = 0,
-    ) -> None:
-        self.folder = folder
-        self.command = command
-        self.seconds = seconds
-        """What it takes undisturbed."""
-        self.num_writes = num_writes
-        """How often it renames or flushes a file."""
-        self.num_bytes = num_bytes
-        """How much more is on the disk at its end."""
-        self.rng = rng
-        self.patterns: tuple[str, ...] = ("**/*",)
-        self.out = ""
-        self.notes: list[str] = []
-        self._logs = 0
-
-    def start(self, before: Act = lambda: None) -> Child:
-        """The command at work."""
-        self._logs += 1
-        log = self.folder.with_name(f"{self.folder.name}-logs") / f"{self._logs}.txt"
-
-        def enter() -> None:
-            os.chdir(self.folder)
-            before()
-
-        return start(self.command, log, enter)
-
-    def moment(self) -> float:
-        """A time at which it is at work."""
-        return self.rng.uniform(0.0, self.seconds)
+Fault = Callable[[Trial], list[Ended]]
 
 
 def count_writes(into: Path) -> None:
@@ -83,17 +41,6 @@ def _at_write(act: Callable[[int], object]) -> None:
 
     for name in ("replace", "rename", "fsync", "unlink"):
         wrap(name)
-
-
-def _signalled(number: int) -> Fault:
-    def disturb(trial: Trial) -> list[Ended]:
-        child, moment = trial.start(), trial.moment()
-        child.sleep(moment)
-        child.send(number)
-        trial.notes.append(f"at {moment:.2f} s")
-        return [child.wait()]
-
-    return disturb
 
 
 def kill_at_write(trial: Trial) -> list[Ended]:
@@ -148,8 +95,8 @@ def full_disk(trial: Trial) -> list[Ended]:
 
 def _damaged(damage: Callable[[Path, Random], str]) -> Fault:
     def disturb(trial: Trial) -> list[Ended]:
-        child, moment = trial.start(), trial.moment()
-        child.sleep(moment)
+        child = trial.start()
+        trial.pause(child)
         child.send(signal.SIGKILL)
         ended = child.wait()
         if ended.code == 0:
@@ -202,12 +149,12 @@ def zero(path: Path, rng: Random) -> str:
 
 def store_away(trial: Trial) -> list[Ended]:
     """What it writes to goes away for a while, and comes back as it was."""
-    child, moment = trial.start(), trial.moment()
-    child.sleep(moment)
+    child = trial.start()
+    trial.pause(child)
     names = [name for name in (trial.out, f".{trial.out}.work", "cache") if name]
     there = [trial.folder / name for name in names if (trial.folder / name).is_dir()]
     if not there:
-        trial.notes.append(f"nothing there at {moment:.2f} s")
+        trial.notes.append("nothing there")
         return [child.wait()]
     store = trial.rng.choice(there)
     away = store.with_name(f"{store.name}-away")
@@ -220,7 +167,7 @@ def store_away(trial: Trial) -> list[Ended]:
             break
         except OSError:
             continue
-    trial.notes.append(f"{store.name} at {moment:.2f} s")
+    trial.notes.append(store.name)
     return [child.wait()]
 
 
@@ -237,10 +184,10 @@ def two_processes(trial: Trial) -> list[Ended]:
 
 
 KINDS: dict[str, Fault] = {
-    "SIGKILL": _signalled(signal.SIGKILL),
+    "SIGKILL": kinds_workers.signalled(signal.SIGKILL),
     "SIGKILL at a write": kill_at_write,
-    "SIGTERM": _signalled(signal.SIGTERM),
-    "SIGINT": _signalled(signal.SIGINT),
+    "SIGTERM": kinds_workers.signalled(signal.SIGTERM),
+    "SIGINT": kinds_workers.signalled(signal.SIGINT),
     "file size limit": no_large_file,
     "full disk": full_disk,
     "flipped bit": _damaged(flip),
@@ -248,5 +195,14 @@ KINDS: dict[str, Fault] = {
     "page of zeros": _damaged(zero),
     "store away": store_away,
     "two processes": two_processes,
+    "worker killed": kinds_workers.worker_killed,
+    "all workers killed": kinds_workers.all_workers_killed,
+    "workers killed again": kinds_workers.workers_killed_again,
+    "scheduler killed": kinds_workers.scheduler_killed,
+    "scheduler gone": kinds_workers.scheduler_gone,
 }
 DAMAGES = ("flipped bit", "cut file", "page of zeros")
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
+OF_WORKERS = ("worker killed", "all workers killed")
+OF_CLUSTERS = (*OF_WORKERS, "workers killed again", "scheduler killed", "scheduler gone")
+OF_ONE = tuple(name for name in KINDS if name not in OF_CLUSTERS)

@@ -1,7 +1,8 @@
 """Disturb each stage at random, start it again, and see that the result is the undisturbed one.
 
-make faults                                        220 faults, about half an hour on a quiet core
+make faults                                        220 faults
 python -m faults.run --count 20 --stage train      to look at one stage
+python -m faults.run --minutes 40                  as many as these allow
 python -m faults.run --seed 7 --only 31            to see fault 31 of that seed again
 
 Each fault is one line of `faults.jsonl`; a table of all is printed at the end. It exits with 1 if
@@ -19,21 +20,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
 from faults.advice import copy_needs, follow
 from faults.child import Ended, start
-from faults.kinds import DAMAGES, KINDS, Trial, count_writes
-from faults.page import to_markdown
+from faults.cluster import Cluster
+from faults.kinds import DAMAGES, KINDS, count_writes
+from faults.page import read_judged, to_markdown
 from faults.results import Result
 from faults.stages import Stage, stages, write_templates
+from faults.trial import Command, Trial
 
 MAX_STARTS = 6
+BLOCK_VOXELS = 2**14
+"""Of what is measured at once, so that tiny volumes have blocks to share."""
 GOOD = ("resumed", "unhurt", "refused, then equal")
-WEIGHTS = {"encode": 2, "train": 3, "finetune": 1}
-"""Of stages of which more or fewer than 4 of some 25 faults are wanted: those that take long."""
+WEIGHTS = {
+    "encode": 2, "train": 3, "finetune": 1, "segment, workers": 1, "measure, workers": 2,
+}  # fmt: skip
+"""Of stages of which fewer than 4 of some 40 faults are wanted: those that take long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,12 @@ class Harness:
         self._stages = chosen
         self._seed = seed
         self._references: dict[str, Reference] = {}
+        os.environ["MITOSAM_CACHE"] = str(self.trial / "cache")
+        self._cluster = Cluster(folder / "cluster", self.trial)
+
+    def close(self) -> None:
+        """Leave no process."""
+        self._cluster.stop()
 
     def set_up(self) -> None:
         """Make the volumes and models, and run every stage as it should."""
@@ -104,23 +118,33 @@ class Harness:
                 yield self._one(number, stage, kind, rng)
 
     def _suits(self, stage: Stage, kind: str) -> bool:
-        if kind in DAMAGES:
-            return bool(stage.damage)
+        if kind not in stage.kinds or (kind in DAMAGES and not stage.damage):
+            return False
         return kind != "SIGKILL at a write" or self._references[stage.name].num_writes > 0
 
     def _fresh(self, stage: Stage) -> None:
+        self._cluster.stop()  # what it may still be at is none of the next fault's
         for path in (self.trial, self.trial.with_name("trial-logs")):
             shutil.rmtree(path, ignore_errors=True)
         self.trial.mkdir()
-        os.environ["MITOSAM_CACHE"] = str(self.trial / "cache")
+        self.trial.with_name("trial-logs").mkdir()
         copy_needs(stage, self.templates, self.trial)
+        if stage.on_cluster:
+            self._cluster.ensure()
+
+    def _command(self, stage: Stage, *, resume: bool = False) -> Command:
+        """What is started, told of the cluster that there is now."""
+        command = stage.resume if resume else stage.command
+        if not stage.on_cluster or callable(command):
+            return command
+        return (*command, "--scheduler", self._cluster.address)
 
     def _undisturbed(self, stage: Stage) -> Reference:
         self._fresh(stage)
         counted = self._folder / "writes.txt"
         counted.write_text("0")
         before = _num_bytes(self.trial)
-        trial = Trial(self.trial, stage.command, Random(0))
+        trial = Trial(self.trial, self._command(stage), Random(0))
         ended = trial.start(lambda: count_writes(counted)).wait()
         assert ended.code == 0, ended.said
         return Reference(
@@ -147,11 +171,13 @@ class Harness:
         known = self._references[stage.name]
         trial = Trial(
             self.trial,
-            stage.command,
+            self._command(stage),
             rng,
             seconds=known.seconds * stage.first_share,
             num_writes=known.num_writes,
             num_bytes=known.num_bytes,
+            signs=stage.signs,
+            cluster=self._cluster if stage.on_cluster else None,
         )
         trial.patterns, trial.out = stage.damage, stage.out
         disturbed = KINDS[kind](trial)
@@ -181,10 +207,13 @@ class Harness:
         wrong = next((ended for ended in disturbed if ended.is_traceback), None)
         if wrong is not None:
             return replace(outcome, verdict="traceback", line=wrong.line)
+        if trial.left:
+            line = f"{trial.left} processes outlived it"
+            return replace(outcome, verdict="processes left", line=line)
         if any(ended.code == 0 for ended in disturbed):
             is_equal = self._result(stage) == known.result
             return replace(outcome, verdict="unhurt" if is_equal else "wrong, and said to be good")
-        trial.command = stage.resume
+        trial.command = self._command(stage, resume=True)
         return self._resumed(outcome, stage, trial, known)
 
     def _resumed(self, outcome: Outcome, stage: Stage, trial: Trial, known: Reference) -> Outcome:
@@ -206,12 +235,19 @@ class Harness:
                 return replace(outcome, verdict="traceback")
             if self._result(stage) == known.result:  # it had ended, and says that it is there
                 return replace(outcome, verdict="resumed", line="")
-            done = follow(stage, self.trial, self.templates, ended.line)
+            done = self._follow(stage, ended.line)
             if done is None:
                 return replace(outcome, verdict="refused without advice")
-            trial.command = stage.command if done == "began anew" else trial.command
+            if done == "began anew":
+                trial.command = self._command(stage)
             advice = [*advice, done]
         return replace(outcome, verdict="never ended")
+
+    def _follow(self, stage: Stage, line: str) -> str | None:
+        if stage.on_cluster and "cannot be reached" in line:
+            self._cluster.ensure()
+            return "started the scheduler"
+        return follow(stage, self.trial, self.templates, line)
 
 
 def main() -> None:
@@ -226,9 +262,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="mitosam-faults-") as folder,
         asked.out.open("w") as log,
+        closing(Harness(Path(folder), chosen, asked.seed)) as harness,
     ):
-        harness = Harness(Path(folder), chosen, asked.seed)
         harness.set_up()
+        ends = time.monotonic() + 60 * asked.minutes
         for outcome in harness.run(asked.count, asked.only):
             found.append(outcome)
             log.write(json.dumps(asdict(outcome)) + "\n")
@@ -239,7 +276,9 @@ def main() -> None:
                 f"{outcome.where} {outcome.advice or ''} {'' if is_good else outcome.line}",
                 flush=True,
             )
-    print(to_markdown(found))
+            if time.monotonic() > ends:
+                break
+    print(to_markdown(read_judged(json.dumps(asdict(one))) for one in found))
     sys.exit(any(outcome.verdict not in GOOD for outcome in found))
 
 
@@ -256,16 +295,20 @@ def _import_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("finetune", "segment", "measure", "evaluate_automatic", "info"):
+    for name in ("finetune", "segment", "measure", "evaluate_automatic", "info", "workers_local"):
         importlib.import_module(f"mitosam.workflows.{name}")
     for name in ("monai.losses", "monai.metrics", "zarr", "zarr.codecs", "tifffile", "matplotlib",
                  "matplotlib.figure", "mitosam.cli.show", "transformers.models.sam.modeling_sam",
                  "mitosam.ui.session.store", "tests.tiny_runs", "tests.tiny_segmenter",
+                 "mitosam.ui.browser.serve", "mitosam.ui.session.opening", "faults.tab",
+                 "distributed.cli.dask_scheduler", "distributed.cli.dask_worker",
                  "google_crc32c", "skimage.segmentation", "skimage.measure"):  # fmt: skip
         importlib.import_module(name)
+    from mitosam.morphometry import block_grid
     from mitosam.reporting.turntable import render_turntable
 
     # Pictures are no part of what is compared, and take longer than all else together.
+    block_grid.MAX_BLOCK_VOXELS = BLOCK_VOXELS
     render_turntable.__kwdefaults__.update(num_frames=2, width_px=64)
 
 
@@ -285,6 +328,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int)
     parser.add_argument("--stage", nargs="*", default=[])
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after these")
     parser.add_argument("--nice", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("build/faults.jsonl"))
     return parser.parse_args()

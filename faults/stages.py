@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from faults import results
+from faults import results, serving
 from faults.child import Act
+from faults.kinds import OF_CLUSTERS, OF_ONE, OF_WORKERS, SIGNALS
 from faults.results import Result
 
 SHAPE_ZYX = (6, 96, 128)
 SMALL_ZYX = (4, 64, 72)
 """Of the segmentation, which measures and draws what it finds."""
+SMALL_BLOCKS = ("--memory", "1.20001")
+"""Leaves room for a section at a time beside the model, so that there are blocks to share."""
 NUM_EDITS = 60
 HEAD_BIAS = -2.6
 SETTINGS = (
@@ -61,6 +64,12 @@ class Stage:
     """Patterns of the files that are damaged in between."""
     first_share: float = 1.0
     """The share of its time in which it is disturbed."""
+    kinds: tuple[str, ...] = OF_ONE
+    """The faults that suit it."""
+    signs: tuple[str, ...] = ()
+    """Patterns of files that show what it is at, where the beginning takes long."""
+    on_cluster: bool = False
+    """Whether it is done by the harness's own Dask cluster."""
 
     @property
     def needs_run(self) -> bool:
@@ -137,8 +146,9 @@ def stages() -> list[Stage]:
             resume=measure,
             out="measured",
             result=lambda folder: results.measured(folder / "measured"),
-            damage=(),  # it has no files of its own to go on from
+            damage=(".measured.measure/*",),
         ),
+        *_shared_stages(segment, measure),
         Stage(
             name="session",
             needs=(),
@@ -148,7 +158,58 @@ def stages() -> list[Stage]:
             result=_labels_of_session,
             damage=(),  # SQLite keeps no checksums of its pages
         ),
+        Stage(
+            name="serve",
+            needs=("small.tif", "base", "tuned.safetensors"),
+            command=serving.serve_and_edit,
+            resume=serving.serve_and_edit,
+            out="served",
+            result=serving.served,
+            damage=(),
+            signs=tuple(serving.SHOWN.format(n) for n in range(0, serving.NUM_EDITS - 1, 3)),
+        ),
     ]
+
+
+def _shared_stages(segment: Sequence[str], measure: Sequence[str]) -> list[Stage]:
+    """Segmentation and measurement by two processes of their own, and by a cluster's."""
+    by_name = {
+        "segment": Stage(
+            name="segment",
+            needs=("small.tif", "base", "tuned.safetensors"),
+            command=(*segment, *SMALL_BLOCKS),
+            resume=(),
+            out="segmented",
+            result=lambda folder: results.segmented(folder / "segmented"),
+            damage=(),
+            signs=(
+                ".segmented.work/maps/**/*",
+                ".segmented.work/*.draft",
+                ".segmented.work/probability.draft",
+                ".segmented.work/measure/*",
+            ),
+        ),
+        "measure": Stage(
+            name="measure",
+            needs=("labels.tif",),
+            command=measure,
+            resume=(),
+            out="measured",
+            result=lambda folder: results.measured(folder / "measured"),
+            damage=(),
+            signs=(".measured.measure", ".measured.measure/counts*", ".measured.measure/*"),
+        ),
+    }
+    here = [
+        replace(one, name=f"{name}, workers", command=(*one.command, "--workers", "2"),
+                kinds=(*SIGNALS, *OF_WORKERS))
+        for name, one in by_name.items()
+    ]  # fmt: skip
+    cluster = [
+        replace(one, name=f"{name}, cluster", kinds=(*SIGNALS, *OF_CLUSTERS), on_cluster=True)
+        for name, one in by_name.items()
+    ]
+    return [replace(one, resume=one.command) for one in (*here, *cluster)]
 
 
 def _set() -> tuple[str, ...]:

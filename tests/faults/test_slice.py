@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faults.advice import follow
 from faults.kinds import flip, truncate, zero
-from faults.page import to_markdown
+from faults.page import Judged, counted, to_markdown
 from faults.stages import stages
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +19,9 @@ def test_disturbed_commands_end_at_the_undisturbed_result(tmp_path):
     out = tmp_path / "faults.jsonl"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "faults.run", "--count", "12", "--seed", "3", "--nice", "0"),
-            *("--stage", "prepare", "measure", "session", "--out", str(out)),
+            *(sys.executable, "-m", "faults.run", "--count", "14", "--seed", "3", "--nice", "0"),
+            *("--out", str(out), "--stage", "prepare", "measure", "session"),
+            *("serve", "measure, cluster"),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -29,7 +30,7 @@ def test_disturbed_commands_end_at_the_undisturbed_result(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     outcomes = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(outcomes) == 12
+    assert len(outcomes) == 14
     assert len({one["kind"] for one in outcomes}) > 3
     assert "| what came of it | faults |" in done.stdout
 
@@ -67,11 +68,13 @@ def test_advice_is_followed_as_it_stands_in_the_line(tmp_path):
     assert follow(stage, tmp_path, tmp_path, waited) == "waited"
 
 
-def test_the_table_counts_by_stage_kind_and_verdict():
-    class One:
-        stage, kind, verdict = "train", "SIGKILL", "resumed"
+def judged(**values) -> Judged:
+    usual = {"stage": "train", "kind": "SIGKILL", "verdict": "resumed", "where": "", "codes": [-9]}
+    return Judged(**usual | values)
 
-    assert to_markdown([One(), One()]).splitlines() == [
+
+def test_the_table_counts_by_stage_kind_and_verdict():
+    assert to_markdown([judged(), judged()]).splitlines() == [
         "| fault | train | all |",
         "| --- | ---: | ---: |",
         "| SIGKILL | 2 | 2 |",
@@ -81,3 +84,12 @@ def test_the_table_counts_by_stage_kind_and_verdict():
         "| --- | ---: |",
         "| resumed | 2 |",
     ]
+
+
+def test_a_fault_that_came_too_late_is_none_unless_the_result_is_wrong():
+    late = judged(kind="cut file", verdict="unhurt", codes=[0])
+    nobody = judged(kind="worker killed", verdict="unhurt", where="0 of 0 workers", codes=[0])
+    wrong = judged(kind="SIGINT", verdict="wrong, and said to be good", codes=[0])
+    assert counted([late, nobody, wrong]) == [wrong]
+    [kill] = counted([judged(kind="cut file", where="nothing to damage")])
+    assert kill.kind == "SIGKILL"

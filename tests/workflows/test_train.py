@@ -3,8 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mitosam.errors import InputError, InputNotFoundError, OutputExistsError, SettingsError
-from mitosam.workflows.decoder import training_tiles
+from mitosam.checksums import checksum_of_file
+from mitosam.config import resolve_settings
+from mitosam.errors import (
+    DamagedFileError,
+    InputError,
+    InputNotFoundError,
+    OutputExistsError,
+    SettingsError,
+)
+from mitosam.workflows.decoder import CURVE_FACT, require_whole_curve, training_tiles
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.runs import Run
 from mitosam.workflows.train import train
@@ -72,3 +80,17 @@ def test_without_augmentation_the_tiles_cover_the_training_sections(tmp_path, ba
     (part,) = run.parts()
     for z in part.split.train:
         assert covered[z][part.volume.labels[z] > 0].all()
+
+
+def test_a_training_curve_that_changed_since_is_refused_and_one_that_is_gone_is_not(tmp_path):
+    run = Run(folder=tmp_path, settings=resolve_settings())
+    run.training_curve.write_text("step")
+    require_whole_curve(run)  # as versions without the checksum left it
+    run.record({CURVE_FACT: checksum_of_file(run.training_curve)})
+    require_whole_curve(run)
+    run.training_curve.write_bytes(bytes(9))
+    way_out = r"remove model\.safetensors and training\.csv to train anew"
+    with pytest.raises(DamagedFileError, match=rf"training\.csv is damaged .*; {way_out}$"):
+        require_whole_curve(run)
+    run.training_curve.unlink()
+    require_whole_curve(run)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mitosam import __version__
+from mitosam.checksums import checksum_of_file, damaged
 from mitosam.config import RunSettings
 from mitosam.errors import InputError
 from mitosam.io.tables import write_csv
@@ -44,6 +45,9 @@ from mitosam.workflows.tiles import (
     tiles_of,
     tiles_with_mitochondria,
 )
+
+CURVE_FACT = "training_curve_checksum"
+"""Of `training.csv`, in what is recorded of a run."""
 
 
 def train_decoder(
@@ -217,12 +221,32 @@ def _save(
             "steps": result.num_steps,
             "best_step": result.best_step,
             "stopped_by_budget": result.stopped_by_budget,
+            CURVE_FACT: checksum_of_file(run.training_curve),
             "trained": now(),
         }
     )
     names = sorted({*parts.names, *earlier})
     save_tuned(run.tuned_weights, sam, info, names, adapters)  # last: its presence means trained
     remove_checkpoint(run.checkpoint)
+
+
+def require_whole_curve(run: Run) -> None:
+    """See that `training.csv`, if it is there, is as the decoder's training wrote it.
+
+    Raises
+    ------
+    DamagedFileError
+        It is not.
+    """
+    known = run.provenance().get(CURVE_FACT)
+    path = run.training_curve
+    if known is None or not path.exists() or checksum_of_file(path) == known:
+        return
+    raise damaged(
+        path,
+        "its checksum does not fit",
+        way_out=f"remove {run.tuned_weights.name} and {path.name} to train anew",
+    )
 
 
 def _changed_before(sam: Promptable, start_from: Path | None) -> set[str]:

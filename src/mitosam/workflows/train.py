@@ -12,7 +12,7 @@ from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.ranks import current, join
 from mitosam.training.loop import TrainingResult
-from mitosam.workflows.decoder import train_decoder
+from mitosam.workflows.decoder import require_whole_curve, train_decoder
 from mitosam.workflows.head import encode_sections, train_head
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run
@@ -75,7 +75,9 @@ def _train(
     model = model or load_base(run.settings)
     with_head = run.settings.head.enabled
     decoder = None
-    if not ranks.agree(run.tuned_weights.exists()):
+    if ranks.agree(run.tuned_weights.exists()):
+        require_whole_curve(run)
+    else:
         share = DECODER_SHARE if with_head else 1.0
         decoder = train_decoder(
             run, model, start_from=start_from, seconds_left=share * seconds_left, progress=progress

@@ -117,7 +117,16 @@ def serve(
         say(address)
         if open_browser:
             webbrowser.open(address)
-        uvicorn.Server(config).run(sockets=[listening])
+        PatientServer(config).run(sockets=[listening])
+
+
+class PatientServer(uvicorn.Server):
+    """A server whose end is not hurried by a second Ctrl-C: it would show a traceback."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end, which takes `timeout_graceful_shutdown` at most."""
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
 
 
 def quiet() -> None:
