@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +38,22 @@ def dask(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
+def running_scheduler(port: int) -> Iterator[str]:
+    """The address of a scheduler, as yet without workers."""
+    with dask("scheduler", *LOOPBACK, "--port", str(port)):
+        yield f"tcp://127.0.0.1:{port}"
+
+
+@contextmanager
+def running_worker(address: str, *options: str) -> Iterator[None]:
+    """One worker of a scheduler."""
+    one = ("--nthreads", "1", "--no-nanny", "--death-timeout", "60")
+    with dask("worker", address, *LOOPBACK, *one, *options):
+        yield
+
+
+@contextmanager
 def running_cluster(port: int, *worker_options: str) -> Iterator[str]:
     """The address of a scheduler with one worker."""
-    address = f"tcp://127.0.0.1:{port}"
-    with ExitStack() as stack:
-        stack.enter_context(dask("scheduler", *LOOPBACK, "--port", str(port)))
-        one = ("--nthreads", "1", "--no-nanny", "--death-timeout", "60")
-        stack.enter_context(dask("worker", address, *LOOPBACK, *one, *worker_options))
+    with running_scheduler(port) as address, running_worker(address, *worker_options):
         yield address

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import dask
 import psutil
@@ -27,7 +28,13 @@ from mitosam.workflows.workers import Task, open_workers
 from mitosam.workflows.workers_dask import RECONNECT
 from mitosam.workflows.workers_flight import ITEMS_PER_WORKER
 from tests.workflows import worker_tasks
-from tests.workflows.dask_cluster import ROOT, free_port, running_cluster
+from tests.workflows.dask_cluster import (
+    ROOT,
+    free_port,
+    running_cluster,
+    running_scheduler,
+    running_worker,
+)
 from tests.workflows.worker_tasks import Times, notes
 
 SHOWN = {"title": "multiplying", "unit": "number", "progress": SILENT}
@@ -263,6 +270,44 @@ def test_a_scheduler_that_comes_back_is_gone_on_with_and_one_that_stays_away_is_
         message = r"did not come back within 1 s; once it runs again, the same command goes on from"
         with dask.config.set({RECONNECT: "1s"}), pytest.raises(WorkersError, match=message):
             list(results)
+
+
+def test_a_cluster_without_workers_is_waited_for_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers_dask, "LONELY_S", 0.1)
+    with ExitStack() as cluster:
+        address = cluster.enter_context(running_scheduler(free_port()))
+
+        class Helper(Heard):
+            def say(self, message):
+                super().say(message)
+                if message.startswith(f"no workers are left at {address}; waiting"):
+                    cluster.enter_context(running_worker(address))
+
+        heard, task = Helper(), Times(5, tmp_path).task()
+        with open_workers(1, address, progress=heard) as workers:
+            found = dict(workers.run(task, range(3), title="t", unit="n", progress=heard))
+        assert found == {0: 0, 1: 5, 2: 10}
+        assert sum("no workers are left" in line for line in heard.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"a": OSError("closed"), "b": __version__}, None),
+        ({"a": OSError("closed"), "b": "0.0.1"}, r"got 0\.0\.1; install"),
+        ({"a": ValueError("no such module")}, "got none; install"),
+        (OSError("closed"), "went away; once it runs again"),
+    ],
+)
+def test_a_worker_that_ends_while_it_is_asked_is_no_other_version(answers, message):
+    def run(*_, **__):
+        if isinstance(answers, OSError):
+            raise answers
+        return answers
+
+    asked = SimpleNamespace(client=SimpleNamespace(run=run), address="tcp://127.0.0.1:1")
+    with nullcontext() if message is None else pytest.raises(WorkersError, match=message):
+        workers_dask.DaskWorkers.check_versions(asked)
 
 
 def test_workers_of_another_version_are_refused():

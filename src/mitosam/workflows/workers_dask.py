@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -34,6 +35,8 @@ EVERYTHING = "all"  # Dask's own events, those of lost workers among them
 RECONNECT_S = 60.0
 CONNECT_S = 10.0
 RECOUNT_S = 2.0
+LONELY_S = 60.0
+"""Without any worker for so long, whoever waits is told."""
 LOST_ERRORS = (OSError, ValueError, RuntimeError, ClosedClientError)
 
 
@@ -103,6 +106,7 @@ class DaskWorkers:
         self._flights: list[Flight] = []
         self._num_workers = 0
         self._counted_at = -RECOUNT_S
+        self._alone_since: float | None = None
         self.client = self._connect(CONNECT_S)
 
     @property
@@ -114,14 +118,34 @@ class DaskWorkers:
             self._counted_at = time.monotonic()
         return max(1, self._num_workers)
 
+    def tell_if_alone(self) -> None:
+        """Say once that there has been no worker for a while; work goes on when one comes."""
+        if self.num_workers and self._num_workers:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since >= LONELY_S:
+            self._alone_since = math.inf
+            self._progress.say(
+                f"no workers are left at {self.address}; waiting for new ones (Ctrl-C stops, and "
+                "what is done is kept)"
+            )
+
     def counted(self) -> int:
         """How many there are; there may be none yet."""
         return int(self.client.scheduler_info(n_workers=0)["n_workers"])
 
     def check_versions(self) -> None:
         """Raise a WorkersError unless all workers that are there run this version."""
-        answers = self.client.run(installed_version, on_error="return")
-        found = {one if isinstance(one, str) else "none" for one in answers.values()}
+        try:
+            answers = self.client.run(installed_version, on_error="return").values()
+        except LOST_ERRORS as error:
+            raise WorkersError(
+                f"the scheduler at {self.address} went away; once it runs again, run the same "
+                "command again"
+            ) from error
+        there = [one for one in answers if not isinstance(one, OSError)]  # others just ended
+        found = {one if isinstance(one, str) else "none" for one in there}
         if found - {__version__}:
             raise WorkersError(describe_versions(found - {__version__}, __version__))
 

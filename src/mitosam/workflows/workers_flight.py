@@ -132,6 +132,7 @@ class Flight:
                 return self.news.get(timeout=POLL_S)
             except queue.Empty:
                 self._workers.check()
+                self._workers.tell_if_alone()
 
     def _opened(self, outcome: Outcome, item: object) -> object:
         match outcome:
