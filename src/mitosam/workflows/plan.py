@@ -31,10 +31,10 @@ from mitosam.workflows.evaluate import answer, ask
 from mitosam.workflows.head import encode_section, head_shape, section_example
 from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.part_splits import only_test
+from mitosam.workflows.peak_memory import peak_bytes
 from mitosam.workflows.plan_parts import (
     PartsTiming,
     PlannedPreset,
-    peak_bytes,
     time_presets,
 )
 from mitosam.workflows.plan_work import Sample, Work, add_work, work_on

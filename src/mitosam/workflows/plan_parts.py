@@ -7,9 +7,7 @@ itself.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +20,7 @@ from mitosam.config import RunSettings, override_settings, validate_settings
 from mitosam.errors import MitosamError
 from mitosam.models.part_settings import PRESETS
 from mitosam.progress import SILENT, Progress
+from mitosam.workflows.peak_memory import peak_bytes
 
 TIMED_STEPS = 4
 """Some of the answers of a step are corrected, so that no two take as long."""
@@ -127,16 +126,6 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the process that started this one held
-        lines = (line.split() for line in status.read_text().splitlines())
-        return next(1024 * int(line[1]) for line in lines if line[0] == "VmHWM:")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def best_that_fits(
