@@ -123,10 +123,13 @@ class _TiffReader:
         if not self._in_segments:
             return self.read(z)[y, x]
         with self._damage_at(z):
-            window = read_window(self.what, self._page(z), y, x, self._lock)
+            with self._lock:
+                page = self._page(z)
+            window = read_window(self.what, page, y, x, self._lock)
             return window.astype(self.dtype, copy=False)
 
     def _page(self, z: int) -> tifffile.TiffPage | tifffile.TiffFrame:
+        """What the file says of a page: read from there, and so under the lock."""
         page = self._series.pages[z]
         if page is None:
             raise InputError(f"{self.what} lacks page {z + 1}; copy it again from its source")
