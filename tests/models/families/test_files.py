@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import Sam2Model, Sam3TrackerModel, SamHQModel
 from mitosam.errors import ModelError, ModelNotFoundError
 from mitosam.models.export import export_huggingface, export_original
 from mitosam.models.families import FAMILIES as KINDS
+from mitosam.models.families import build_family
 from mitosam.models.load import load_model
 from tests.models.family_prompts import embed, prompts_of
 from tests.models.tiny_families import FAMILIES, correct_sam_hq, write_family
@@ -80,6 +82,20 @@ def test_a_configuration_that_does_not_fit_its_type_is_said(kind, tmp_path):
     with pytest.raises(ModelError, match=rf"does not fit its type {kind} ") as caught:
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), math.inf], ids=["+", "-", "inf"])
+def test_a_configuration_with_a_number_beyond_all_bounds_is_said(number):
+    with pytest.raises(ModelError, match=r"hidden_size is .*, and no model has more than"):
+        build_family({"model_type": "sam", "vision_config": {"hidden_size": number}}, "a")
+
+
+def test_a_configuration_that_is_nested_without_end_is_said():
+    config: dict[str, object] = {"model_type": "sam"}
+    for _ in range(10_000):
+        config = {"model_type": "sam", "vision_config": config}
+    with pytest.raises(ModelError, match="does not fit its type sam"):
+        build_family(config, "a")
 
 
 def test_the_weights_of_a_folder_alone_ask_for_the_folder(model, folders):
