@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mitosam.errors import ModelError, SettingsError, StorageError
+from mitosam.training.checkpoint import read_checkpoint
 from tests.full_disk import no_file_above
 from tests.training.tiny_trainings import CORRECTING, Killer, equal, run, weights, without_seconds
 
@@ -67,6 +68,19 @@ def test_a_flipped_bit_of_the_last_checkpoint_costs_the_steps_since_the_one_befo
     model, _ = run(tmp_path)
     assert "going on from checkpoint.previous.safetensors" in caplog.text
     assert equal(weights(model, "mask_decoder"), undisturbed[0])
+
+
+def test_what_was_gone_on_from_is_kept_until_the_next_checkpoint_is_whole(tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(9))
+    path, previous = (tmp_path / f"checkpoint{n}.safetensors" for n in ("", ".previous"))
+    path.write_bytes(path.read_bytes()[:-3])
+    kept = previous.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=Killer(5))
+    assert "going on from checkpoint.previous.safetensors" in caplog.text
+    assert previous.read_bytes() == kept
+    assert read_checkpoint(path)[0]["step"] > read_checkpoint(previous)[0]["step"]
 
 
 def test_two_damaged_checkpoints_are_an_error_that_names_both(tmp_path):
