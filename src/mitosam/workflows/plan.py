@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,7 @@ def _time_presets(
     run: Run, sampled: Sequence[SampledVolume], progress: Progress
 ) -> list[PartsTiming]:
     tile = next(tile for one in sampled for tile in one.held)
-    return time_presets(run.folder, run.settings, (tile.section, *astuple(tile.window)), progress)
+    return time_presets(tile, run.settings, progress)
 
 
 def _add_up(
