@@ -21,7 +21,7 @@ from mitosam.io.remote import RemoteFile
 from mitosam.io.tiff_limits import check_description, check_pixels, check_segments
 from mitosam.io.tiff_segments import has_grey_segments, read_rows, read_window
 from mitosam.io.tiff_voxels import read_voxel_size_nm
-from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+from mitosam.io.volume import READ_ERRORS, Volume, check_dtype, page_names
 
 if TYPE_CHECKING:
     import tifffile
@@ -52,9 +52,7 @@ def open_tiff(source: Path | RemoteFile) -> Volume:
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
         shape_zyx=(num_sections, *reader.shape_yx),
         dtype=reader.dtype,
-        section_names=(path.name,)
-        if single
-        else tuple(f"page {z + 1}" for z in range(num_sections)),
+        section_names=(path.name,) if single else page_names(num_sections),
         read_section=reader.read,
         read_box=reader.read_box,
         chunk_zyx=reader.chunk_zyx,
