@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mitosam.workflows.peak_memory import peak_bytes
 
 ROOT = Path(__file__).parents[1]
 # Set by users who tune the allocator from outside; the naive recipe must not profit from it.
@@ -60,9 +61,3 @@ def environment(threads: int) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if name not in ALLOCATOR_VARIABLES}
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     return {**kept, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path.rstrip(os.pathsep)}
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

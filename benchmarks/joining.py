@@ -5,7 +5,6 @@ python -m benchmarks.joining 4 8 16      volumes of so many blocks along each ax
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 
@@ -15,6 +14,7 @@ from mitosam.geometry import Box
 from mitosam.inference.blocks import BlockGrid
 from mitosam.inference.cores import CoreSummary, number_cores, summarise_cores
 from mitosam.inference.joining import join_cores
+from mitosam.workflows.peak_memory import peak_bytes
 
 DEPTH, SIDE = 16, 1024
 DISCS_PER_SECTION, RADIUS_PX = 15, 25
@@ -31,11 +31,10 @@ def main() -> None:
         started = time.perf_counter()
         joined = join_cores(grid, summaries.__getitem__, LINK_OVERLAP)
         seconds = time.perf_counter() - started
-        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(
             f"{np.prod(grid.shape_zyx) / 1e9:.1f} gigavoxels, {len(grid)} blocks, "
             f"{len(joined.numbers)} cores: {seconds:.1f} s, {1e3 * seconds / len(grid):.1f} ms a "
-            f"block, peak {peak_gb:.2f} GB"
+            f"block, peak {peak_bytes() / 1e9:.2f} GB"
         )
 
 

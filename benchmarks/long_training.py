@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from benchmarks.fresh import peak_bytes, reply
+from benchmarks.fresh import reply
 from benchmarks.patches import first_patches, paper_settings
 from mitosam.embeddings import CacheSettings, EmbeddingCache
 from mitosam.geometry import ModelFrame
@@ -16,6 +16,7 @@ from mitosam.models.load import load_model
 from mitosam.training.parts import choose_parts
 from mitosam.training.trainer import Trainer
 from mitosam.workflows.models import keep_freed_memory, place
+from mitosam.workflows.peak_memory import peak_bytes
 from mitosam.workflows.tiles import cached_examples, encode_tiles
 
 

@@ -85,7 +85,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeakMemory:
+class MemoryAtDepth:
     """The most memory that segmenting by the head held."""
 
     num_sections: int
@@ -100,7 +100,7 @@ class SegmentAnswer:
     shape_yx: tuple[int, int]
     ways: list[Segmented]
     grid: Grid
-    memory: list[PeakMemory]
+    memory: list[MemoryAtDepth]
 
 
 def ask(setup: Setup) -> SegmentAnswer:
@@ -162,6 +162,6 @@ def _grid(answers: Sequence[dict[str, Any]]) -> Grid:
     )
 
 
-def _peak(setup: Setup, num_sections: int) -> PeakMemory:
+def _peak(setup: Setup, num_sections: int) -> MemoryAtDepth:
     answer = setup.fresh("segmenting", way="head", num_sections=num_sections)
-    return PeakMemory(num_sections=num_sections, peak_bytes=answer["peak_bytes"])
+    return MemoryAtDepth(num_sections=num_sections, peak_bytes=answer["peak_bytes"])

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import point_grid, segment_subject, segmenting
 from benchmarks.page import table
-from benchmarks.segment import Grid, PeakMemory, SegmentAnswer, Segmented
+from benchmarks.segment import Grid, MemoryAtDepth, SegmentAnswer, Segmented
 from benchmarks.segment_page import segment_part
 from benchmarks.spread import Spread
 from mitosam.inference.instances import label_maps
@@ -70,7 +70,7 @@ def test_the_page_says_whether_the_targets_were_reached():
         shape_yx=(1000, 1000),
         ways=[segmented("head", 12, 10), segmented("prompted", 20, 10)],
         grid=Grid(tile_s=Spread.of([2.0]), tiles_per_section=6, peak_bytes=1_000_000_000),
-        memory=[PeakMemory(num_sections=8, peak_bytes=900_000_000)],
+        memory=[MemoryAtDepth(num_sections=8, peak_bytes=900_000_000)],
     )
     page = segment_part(found, table)
     assert "| head | 1.2 | 50 | 1200 | 7 | 2.00 |" in page

@@ -45,6 +45,17 @@ def test_a_limit_is_a_number_above_0(text, monkeypatch):
         limits.TEXT.check("a.json", 1)
 
 
+def test_an_infinite_limit_lets_everything_through(tmp_path, monkeypatch):
+    for limit in limits.LIMITS:
+        monkeypatch.setenv(limit.variable, "inf")
+        limit.check("a", 1e18)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    assert open_volume(tmp_path / "a.tif").section(2).shape == (8, 8)
+    array = zarr.create_array("memory://infinite.zarr", shape=(2, 4, 4), dtype="u1")
+    array[:] = 7
+    assert open_volume(Url("memory://infinite.zarr")).section(1).min() == 7
+
+
 def png_of(width, height, data):
     def chunk(kind, body):
         return (

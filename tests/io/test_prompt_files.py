@@ -79,6 +79,7 @@ def test_a_wrong_row_is_named(tmp_path, row, message):
         ('[{"box": [1, 2, 3, 4]}]', "prompt 1: section must be a number"),
         ('[{"section": 0, "points": [1, 2, 1]}]', "prompt 1: points needs 3 numbers, got 1"),
         ('[{"section": 0, "points": 5}]', "prompt 1: points needs 3 numbers, got 5"),
+        (f'[{{"section": 1{"0" * 400}}}]', "prompt 1: section must be a number"),
     ],
 )
 def test_a_wrong_json_prompt_is_named(tmp_path, text, message):

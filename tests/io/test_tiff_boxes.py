@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tifffile
@@ -133,3 +136,21 @@ def test_a_stack_on_a_web_server_is_read_in_parts(tmp_path, monkeypatch, layout)
         server.stop()
         with pytest.raises(RemoteError, match="run the same command again"):
             volume.box(Box((1, 0, 0), (3, 70, 90)))
+
+
+@pytest.mark.parametrize("layout", ["plain", "tiles", "packed pages"])
+def test_threads_do_not_move_each_others_place_in_the_file(tmp_path, monkeypatch, layout):
+    volume = open_volume(write(tmp_path / "a.tif", layout))
+    seek = tifffile.FileHandle.seek
+
+    def seek_and_let_others_go_on(file, *where):
+        place = seek(file, *where)
+        time.sleep(0.001)
+        return place
+
+    monkeypatch.setattr(tifffile.FileHandle, "seek", seek_and_let_others_go_on)
+    boxes = [Box((z, 0, 0), (z + 1, 70, 90)) for z in range(len(STACK))] * 8
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(volume.box, boxes))
+    for box, voxels in zip(boxes, found, strict=True):
+        np.testing.assert_array_equal(voxels, STACK[box.slices])

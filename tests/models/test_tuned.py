@@ -5,32 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-import mitosam
 from mitosam.errors import ModelError, ModelNotFoundError
 from mitosam.models.load import load_model
 from mitosam.models.sam import Sam
-from mitosam.models.tuned import TunedInfo, load_tuned, read_tuned_info, save_tuned
-from tests.models.tiny_models import decode_example, make_transformers_sam, randomise
+from mitosam.models.tuned import load_tuned, read_tuned_info, save_tuned
+from tests.models.tiny_models import decode_example, info_for, make_transformers_sam, randomise
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Sam:
     make_transformers_sam().save_pretrained(tmp_path / "base")
     return load_model(tmp_path / "base")
-
-
-def info_for(model: Sam) -> TunedInfo:
-    return TunedInfo(
-        base_name=model.name,
-        base_hash=model.weights_hash,
-        normalisation={"kind": "percentile", "low": "12.0", "high": "230.5"},
-        tile_px=512,
-        trained_parts=("mask_decoder",),
-        settings_toml='seed = 1\nnote = "ä"\n',
-        scores={"dice": 0.91},
-        created="2026-01-02T03:04:05+00:00",
-        mitosam_version=mitosam.__version__,
-    )
 
 
 def decoder_names(model: Sam) -> list[str]:

@@ -10,10 +10,12 @@ from transformers.models.sam.configuration_sam import (
     SamVisionConfig,
 )
 
+import mitosam
 from mitosam.models.build import build_tiny
-from mitosam.models.promptable import ModelPrompts
+from mitosam.models.promptable import ModelPrompts, Promptable
 from mitosam.models.sam import Sam
 from mitosam.models.tinyvit import TinyViTConfig
+from mitosam.models.tuned import TunedInfo
 
 HIDDEN = 32
 
@@ -84,3 +86,18 @@ def decode_example(model: Sam) -> torch.Tensor:
     embedding = model.encode(example_image(model.input_px))
     decoded = model.decode(embedding, example_prompts(model.input_px), multimask_output=True)
     return decoded.low_res_logits.detach()
+
+
+def info_for(model: Promptable) -> TunedInfo:
+    """What training says of a tuned model."""
+    return TunedInfo(
+        base_name=model.name,
+        base_hash=model.weights_hash,
+        normalisation={"kind": "percentile", "low": "12.0", "high": "230.5"},
+        tile_px=512,
+        trained_parts=("mask_decoder",),
+        settings_toml='seed = 1\nnote = "ä"\n',
+        scores={"dice": 0.91},
+        created="2026-01-02T03:04:05+00:00",
+        mitosam_version=mitosam.__version__,
+    )

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import save_file
 
 from mitosam.models.promptable import hash_weights
-from mitosam.progress import SilentProgress
 from mitosam.ranks import current, join, leave
 from mitosam.training.parts import choose_parts
 from mitosam.training.settings import TrainingSettings
 from mitosam.training.trainer import train
 from tests.models.tiny_models import make_tiny_vit_sam
 from tests.training.tiny_examples import INPUT_PX, disc_labels, make_example, make_examples
+from tests.training.tiny_trainings import Killer
 
 # Three tiles a step on two processes: the shares differ. One tile is empty.
 EXAMPLES = [*make_examples(4), make_example(np.zeros_like(disc_labels(0, 64)), patch_px=32)]
@@ -37,16 +37,6 @@ SETTINGS = TrainingSettings(
     max_corrections=2,
 )
 STOPPED_AT = 4
-
-
-class Stop(SilentProgress):
-    """Progress that stops before one step."""
-
-    def track(self, items, description, *, total=None, unit="it"):
-        for number, item in enumerate(items):
-            if number == STOPPED_AT:
-                raise KeyboardInterrupt
-            yield item
 
 
 def run(folder, settings=SETTINGS, **options):
@@ -117,7 +107,7 @@ def main() -> None:
     left = 0.0 if current().is_lead else 1e9
     write(folder / "stopped", *run(folder / "stopped", seconds_left=left))
     try:
-        run(folder / "left", progress=Stop())
+        run(folder / "left", progress=Killer(STOPPED_AT))
     except KeyboardInterrupt:
         current().wait()
     leave()

@@ -12,8 +12,9 @@ from mitosam.training.trainer import Trainer
 from tests.models.tiny_models import make_tiny_vit_sam
 from tests.several_processes import run_together
 from tests.training import shared_training
-from tests.training.shared_training import EXAMPLES, SETTINGS, Stop, run
+from tests.training.shared_training import EXAMPLES, SETTINGS, STOPPED_AT, run
 from tests.training.tiny_examples import INPUT_PX
+from tests.training.tiny_trainings import Killer
 
 # Of these the gradient is 0 but for rounding, which Adam makes a step of; they change no result.
 WITHOUT_EFFECT = "k_proj.bias"
@@ -29,7 +30,7 @@ def together(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     stopped = folder / "resumed"
     with pytest.raises(KeyboardInterrupt):
-        run(stopped, progress=Stop())
+        run(stopped, progress=Killer(STOPPED_AT))
     done = run_together(shared_training.__file__, folder)
     assert done.returncode == 0, done.stderr
     return folder

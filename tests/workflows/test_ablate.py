@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from mitosam.workflows.ablate import ablate, plan_ablation
 from mitosam.workflows.runs import Run
 from mitosam.workflows.study import read_study
 from tests.other_process import writing_to
-from tests.tiny_runs import SHORT, KillAt, Remembered, write_phantom
+from tests.tiny_runs import SHORT, KillAt, Remembered, rows_of, write_phantom
 
 ROOT = Path(__file__).parents[2]
 TEXT = """
@@ -82,23 +81,18 @@ def undisturbed(study, place):
     return result, progress
 
 
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def scores(folder):
     """The first seed's rows, without what no two runs have alike."""
     return [
         {name: text for name, text in row.items() if name not in COSTS}
-        for row in rows(folder / "results.csv")
+        for row in rows_of(folder / "results.csv")
         if row["seed"] == "0"
     ]
 
 
 def test_every_level_has_a_row_for_each_seed_and_prompt(undisturbed):
     result, _ = undisturbed
-    found = rows(result.folder / "results.csv")
+    found = rows_of(result.folder / "results.csv")
     prompts = [("patch-box", "0"), ("object-box", "0"), ("object-box", "1")]
     levels = ["base", "not tuned", "0.0002", "one"]
     assert {(row["level"], row["seed"], row["prompt"], row["clicks"]) for row in found} == {
@@ -115,7 +109,7 @@ def test_every_level_has_a_row_for_each_seed_and_prompt(undisturbed):
 def test_what_comes_to_the_same_settings_is_run_once(undisturbed):
     result, _ = undisturbed
     assert (result.num_finished, result.num_cells) == (4, 4)
-    of = {(row["level"], row["seed"]): row["run"] for row in rows(result.folder / "results.csv")}
+    of = {(row["level"], row["seed"]): row["run"] for row in rows_of(result.folder / "results.csv")}
     assert of["base", "0"] == of["0.0002", "0"] != of["base", "1"]
     assert len(list((result.folder / "runs").iterdir())) == 4
 
@@ -133,7 +127,7 @@ def test_the_base_model_is_scored_once_a_seed_and_the_volume_prepared_once(undis
 
 def test_the_summary_has_paired_differences_to_the_base(undisturbed):
     result, _ = undisturbed
-    found = rows(result.folder / "summary.csv")
+    found = rows_of(result.folder / "summary.csv")
     chosen = [row for row in found if (row["prompt"], row["metric"]) == ("object-box", "iou")]
     of = {row["level"]: row for row in chosen if row["clicks"] == "0"}
     assert list(of) == ["base", "not tuned", "0.0002", "one"]
@@ -145,7 +139,7 @@ def test_the_summary_has_paired_differences_to_the_base(undisturbed):
         assert gain - 2e-6 <= float(row["difference_high"])
         assert (row["seeds"], row["sections"]) == ("2", "5")
         assert row["resampled"] == "sections and seeds"
-    means = [float(r["iou"]) for r in rows(result.folder / "results.csv")
+    means = [float(r["iou"]) for r in rows_of(result.folder / "results.csv")
              if (r["level"], r["prompt"], r["clicks"]) == ("one", "object-box", "0")]  # fmt: skip
     assert float(of["one"]["mean"]) == pytest.approx(np.mean(means), abs=2e-6)
 
@@ -172,7 +166,7 @@ import os, signal, sys
 from pathlib import Path
 from mitosam.workflows.ablate import ablate
 from mitosam.workflows.study import read_study
-from tests.tiny_runs import KillAt
+from tests.tiny_runs import (rows_of, KillAt)
 
 class Kill(KillAt):
     def _is_due(self, text):
@@ -258,7 +252,7 @@ def test_a_budget_ends_between_runs_and_the_page_says_so(short, tmp_path):
     result = ablate(short, tmp_path / "out", budget_s=0.001)
     assert result.num_finished == 1
     assert any("Only 1 of 2 runs" in note for note in result.content.notes)
-    assert {row["level"] for row in rows(tmp_path / "out" / "results.csv")} == {
+    assert {row["level"] for row in rows_of(tmp_path / "out" / "results.csv")} == {
         "base",
         "not tuned",
         "0.0002",

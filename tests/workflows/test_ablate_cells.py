@@ -12,7 +12,6 @@ from mitosam.workflows.ablate_cells import read_cost, read_totals
 from mitosam.workflows.evaluate import read_evaluation
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
 from mitosam.workflows.evaluate_clicks import evaluate_clicks, read_click_scores, read_clicks
-from mitosam.workflows.peak_memory import PeakMemory
 from mitosam.workflows.prepare import Sources, prepare
 from mitosam.workflows.runs import Run
 from mitosam.workflows.share import share_prepared
@@ -142,14 +141,3 @@ def test_whole_sections_are_not_made_of_halves(base_model, tmp_path):
     run = Run.create(tmp_path / "run", override_settings(settings, given))
     assert not share_prepared(run, donor, sources)
     assert not run.prepared_folder.exists()
-
-
-def test_the_peak_of_memory_counts_what_was_held_in_between():
-    with PeakMemory() as small:
-        pass
-    with PeakMemory() as large:
-        held = np.ones(25_000_000)
-        for _ in range(20):
-            held += 1
-        del held
-    assert large.process_bytes > small.process_bytes + 100e6

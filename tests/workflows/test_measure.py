@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import logging
 
@@ -15,7 +14,7 @@ from mitosam.io.place import place_of
 from mitosam.io.write import write_stack_tiff
 from tests.full_disk import no_file_above
 from tests.io.web_server import WebServer
-from tests.tiny_runs import Remembered, contents
+from tests.tiny_runs import Remembered, contents, rows_of
 
 SIZE = (30.0, 8.0, 8.0)
 
@@ -36,21 +35,16 @@ def write(tmp_path, stack, size=SIZE):
     return path
 
 
-def table(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_three_files_hold_what_is_returned(tmp_path, labels):
     path = write(tmp_path, labels)
     result = measure(path, tmp_path / "out")
     assert set(contents(tmp_path / "out")) == {"mitochondria.csv", "sections.csv", "summary.json"}
-    rows = table(result.mitochondria)
+    rows = rows_of(result.mitochondria)
     assert [row["instance"] for row in rows] == ["2", "7", "300"]
     assert float(rows[1]["volume_um3"]) == pytest.approx(4 * 12 * 12 * 1920e-9)
     assert [row["touches_border"] for row in rows] == ["True", "False", "False"]
     assert rows[0]["surface_area_um2"] == rows[0]["confidence"] == ""
-    sections = table(result.sections)
+    sections = rows_of(result.sections)
     assert [row["section"] for row in sections] == ["0", "2", "2", "3", "3", "4", "4", "5"]
     summary = json.loads(result.summary.read_text("utf-8"))
     assert summary["voxel_size_nm"] == list(SIZE)
@@ -73,7 +67,7 @@ def test_a_csv_has_the_others_beside_it(tmp_path, labels):
 def test_without_a_voxel_size_lengths_are_left_out_and_that_is_said(tmp_path, labels):
     said = Remembered()
     result = measure(write(tmp_path, labels, None), tmp_path / "out", progress=said)
-    row = table(result.mitochondria)[1]
+    row = rows_of(result.mitochondria)[1]
     assert (row["num_voxels"], row["volume_um3"], row["skeleton_length_nm"]) == ("576", "", "")
     assert result.volume.imaged_volume_um3 is None
     assert any("pass --voxel-size z,y,x" in line for line in said.said)
@@ -128,8 +122,8 @@ def test_an_empty_volume_has_headers_only(tmp_path, labels):
 def test_a_single_image_has_areas_only_and_that_is_said(tmp_path, labels):
     said = Remembered()
     result = measure(write(tmp_path, labels[3:4]), tmp_path / "out", progress=said)
-    assert table(result.mitochondria)[0]["volume_um3"] == ""
-    assert float(table(result.sections)[0]["area_um2"]) == pytest.approx(144 * 64e-6)
+    assert rows_of(result.mitochondria)[0]["volume_um3"] == ""
+    assert float(rows_of(result.sections)[0]["area_um2"]) == pytest.approx(144 * 64e-6)
     assert any("is a single section" in line for line in said.said)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mitosam.errors import InputError
-from mitosam.workflows.plan import _Sharing, _Timing, plan
+from mitosam.workflows.plan import plan
 from mitosam.workflows.plan_parts import PartsTiming
+from mitosam.workflows.plan_timing import Sharing, Timing
 from tests.tiny_runs import contents, short_settings, write_phantom, write_stacks
 
 
@@ -72,8 +73,8 @@ def test_sampled_sections_without_mitochondria_are_an_error(tmp_path, base_model
     [(1, 1, 12), (4, 1, 12), (2, 4, 6), (3, 4, 6), (4, 4, 3)],
 )
 def test_processes_share_encodings_and_the_tiles_of_a_step(processes, batch_tiles, step_s):
-    sharing = _Sharing(processes=processes, batch_tiles=batch_tiles)
-    alone = _Timing(encode_s=12, step_s=12, answer_s=12, validation_s=12, head_step_s=12)
+    sharing = Sharing(processes=processes, batch_tiles=batch_tiles)
+    alone = Timing(encode_s=12, step_s=12, answer_s=12, validation_s=12, head_step_s=12)
     shared = sharing.of(alone)
     assert shared.encode_s == shared.validation_s == 12 / processes
     assert shared.step_s == step_s

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import astuple
 from types import SimpleNamespace
 
 import pytest
 
 from mitosam.errors import SettingsError
 from mitosam.models.part_settings import PRESETS
+from mitosam.workflows import decoder
 from mitosam.workflows import finetune as finetune_module
 from mitosam.workflows.finetune import finetune
 from mitosam.workflows.plan import plan
-from mitosam.workflows.plan_parts import PlannedPreset, best_that_fits
+from mitosam.workflows.plan_parts import PlannedPreset, _time, best_that_fits
+from mitosam.workflows.prepare import Sources, prepare
+from mitosam.workflows.tiles import tiles_of, tiles_with_mitochondria
+from tests.tiny_datasets import write_dataset
 from tests.tiny_runs import KillAt, short_settings
 
 GB = 10**9
@@ -33,6 +38,28 @@ def test_every_preset_is_timed_in_a_process_of_its_own(sources, base_model, tmp_
     cache = {one.preset: one.cache_bytes for one in found.presets}
     assert cache["full"] < cache["decoder"]  # pixels are not cached
     assert plan(sources, settings, with_presets=False).presets == ()
+
+
+def test_a_preset_is_timed_on_the_tile_itself_whichever_volume_it_is_of(
+    base_model, tmp_path, monkeypatch
+):
+    settings = short_settings(base_model, f"cache.folder={str(tmp_path / 'cache')!r}")
+    run = prepare(Sources.of_manifest(write_dataset(tmp_path)), tmp_path / "run", settings)
+    volume = run.parts()[1].volume
+    tile = tiles_with_mitochondria(tiles_of(volume, range(3), settings.data), settings.data)[-1]
+    prepared, timed = decoder.examples_before, []
+
+    def remember(frontier, tiles, *given):
+        timed.extend(tiles)
+        return prepared(frontier, tiles, *given)
+
+    monkeypatch.setattr(decoder, "examples_before", remember)
+    place = str(volume.folder), tile.section, astuple(tile.window)
+    found = _time(place, settings.model_dump(mode="json", exclude_none=True), "decoder")
+    assert [(one.volume.folder, one.section, one.window) for one in timed] == [
+        (volume.folder, tile.section, tile.window)
+    ]
+    assert found["step_s"] > 0
 
 
 def test_a_preset_that_the_model_refuses_says_why(sources, base_model):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
 import tifffile
@@ -17,7 +15,15 @@ from mitosam.workflows.predict import predict
 from mitosam.workflows.segment import segment
 from mitosam.workflows.tuned_model import load_tuned_model
 from tests.models.tiny_detectors import write_grounding_dino, write_owl, write_sam3
-from tests.tiny_runs import VOXEL_SIZE_NM, Remembered, contents, short_settings, write_phantom
+from tests.segmentations import whole
+from tests.tiny_runs import (
+    VOXEL_SIZE_NM,
+    Remembered,
+    contents,
+    rows_of,
+    short_settings,
+    write_phantom,
+)
 from tests.tiny_segmenter import write_tuned
 
 
@@ -36,15 +42,6 @@ def owl(tmp_path_factory):
     return write_owl(tmp_path_factory.mktemp("owl"))
 
 
-def rows_of(out):
-    with (out / "masks.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def whole(path):
-    return np.stack(list(open_volume(path).sections()))
-
-
 def test_own_words_give_the_labels_of_segment(tmp_path, images, model, base_model):
     settings = short_settings(base_model)
     progress = Remembered()
@@ -59,7 +56,7 @@ def test_own_words_give_the_labels_of_segment(tmp_path, images, model, base_mode
     assert open_volume(result.labels).voxel_size_nm == pytest.approx(VOXEL_SIZE_NM)
     assert "all mitochondria, found by method head" in progress.said
     assert set(contents(tmp_path / "out")) == {"labels.tif", "masks.csv"}
-    rows = rows_of(tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "masks.csv")
     assert result.num_masks == len(rows)
     for row in rows:
         pixels = labels[int(row["section"])] == int(row["object_id"])
@@ -93,13 +90,13 @@ def test_a_detectors_boxes_are_saved_and_give_the_same_labels_as_prompts(
         images, tmp_path / "again", model=model, prompts=out / "prompts.csv", settings=settings
     )
     np.testing.assert_array_equal(whole(result.labels), whole(again.labels))
-    rows = rows_of(out)
+    rows = rows_of(out / "masks.csv")
     asked = read_prompts(out / "prompts.csv")
     assert result.num_sections == len(asked) == 3
     assert result.num_masks == len(rows) == sum(map(len, asked.values()))
     assert {row["phrase"] for row in rows} <= {"mitochondria", "nucleus"}
     trusted = [(r["section"], r["object_id"], r["predicted_iou"], r["area_px"]) for r in rows]
-    again_rows = rows_of(tmp_path / "again")
+    again_rows = rows_of(tmp_path / "again" / "masks.csv")
     assert trusted == [
         (r["section"], r["object_id"], r["predicted_iou"], r["area_px"]) for r in again_rows
     ]
@@ -116,7 +113,7 @@ def test_the_masks_of_sam_3_are_drawn_as_they_are(tmp_path, images, base_model):
         settings=short_settings(base_model),
     )  # fmt: skip
     assert set(contents(out)) == {"labels.tif", "masks.csv"}
-    labels, rows = whole(result.labels), rows_of(out)
+    labels, rows = whole(result.labels), rows_of(out / "masks.csv")
     assert len(rows) == result.num_masks > 3
     grey = tifffile.imread(images)
     detector = workflow.load_detector(folder)

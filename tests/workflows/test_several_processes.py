@@ -1,6 +1,5 @@
 """A whole run in two processes beside the same run in one, and that one once more."""
 
-import csv
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ from safetensors.torch import load_file
 
 from tests import several_processes
 from tests.several_processes import run_python, run_together
-from tests.tiny_runs import SHORT
+from tests.tiny_runs import SHORT, rows_of
 
 SETTINGS = (
     *SHORT,
@@ -57,15 +56,12 @@ def runs(tmp_path_factory, base_model, sources):
     return folder, outputs
 
 
-def rows(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def test_two_processes_give_the_curves_and_weights_of_one(runs):
     folder, _ = runs
     for name in ("training.csv", "head_training.csv"):
-        for one, two in zip(rows(folder / "one" / name), rows(folder / "two" / name), strict=True):
+        for one, two in zip(
+            rows_of(folder / "one" / name), rows_of(folder / "two" / name), strict=True
+        ):
             for column in ("loss", "learning_rate", "step"):
                 assert float(two[column]) == pytest.approx(float(one[column]), abs=1e-5)
             for column in ("validation_dice", "validation_iou"):  # a pixel at the threshold

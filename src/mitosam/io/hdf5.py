@@ -18,7 +18,7 @@ from mitosam.io.axes import axis_order
 from mitosam.io.limits import CHUNK, PAGES, SECTION
 from mitosam.io.remote import RemoteFile
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
-from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+from mitosam.io.volume import READ_ERRORS, Volume, check_dtype, page_names
 
 if TYPE_CHECKING:
     import h5py
@@ -70,7 +70,7 @@ def open_hdf5(source: Path | RemoteFile, dataset: str | None = None) -> Volume:
         name=name,
         shape_zyx=reader.shape_zyx,
         dtype=reader.dtype,
-        section_names=(name,) if single else tuple(f"page {z + 1}" for z in range(num_sections)),
+        section_names=(name,) if single else page_names(num_sections),
         read_section=reader.read,
         read_box=reader.read_box,
         chunk_zyx=reader.chunk_zyx,

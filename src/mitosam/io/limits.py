@@ -16,6 +16,8 @@ from typing import Any
 from mitosam.errors import InputError, MitosamError, SettingsError
 
 _UNITS = {"GB": 2**30, "MB": 2**20, "": 1}
+_ENDLESS = 2.0**62
+"""What no limit is: a number of bytes and of pages that the formats can still be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Limit:
 
     @property
     def most(self) -> float:
-        """The limit in bytes, or in whatever is counted.
+        """The limit in bytes, or in whatever is counted; "inf" is none.
 
         Raises
         ------
@@ -43,7 +45,7 @@ class Limit:
             value = math.nan
         if not value > 0:
             raise SettingsError(f"{self.variable} must be a number above 0, got {text!r}")
-        return value * _UNITS[self.unit]
+        return min(value * _UNITS[self.unit], _ENDLESS)
 
     def check(self, what: object, amount: float, *, error: type[MitosamError] = InputError) -> None:
         """Raise `error` if `what` asks for more."""

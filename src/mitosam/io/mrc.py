@@ -20,7 +20,7 @@ from mitosam.geometry import Box
 from mitosam.io.limits import PAGES, SECTION
 from mitosam.io.remote import RemoteFile
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
-from mitosam.io.volume import READ_ERRORS, Volume
+from mitosam.io.volume import READ_ERRORS, Volume, page_names
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def open_mrc(source: Path | RemoteFile) -> Volume:
         name=PurePosixPath(name).stem,
         shape_zyx=header.shape_zyx,
         dtype=header.dtype.newbyteorder("="),
-        section_names=(name,) if single else tuple(f"page {z + 1}" for z in range(num_sections)),
+        section_names=(name,) if single else page_names(num_sections),
         read_section=reader.read,
         read_box=reader.read_box,
         chunk_zyx=(1, *header.shape_zyx[1:]),

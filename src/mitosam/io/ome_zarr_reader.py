@@ -19,7 +19,7 @@ from mitosam.io.axes import axis_order
 from mitosam.io.limits import PAGES, SECTION
 from mitosam.io.ome_zarr_metadata import Node, is_zarr, read_multiscale, read_node
 from mitosam.io.tiff_voxels import Sizes, plausible_voxel_size_nm
-from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+from mitosam.io.volume import READ_ERRORS, Volume, check_dtype, page_names
 from mitosam.io.zarr_folder import Folder, local_folder
 from mitosam.io.zarr_limits import open_guarded
 
@@ -85,7 +85,7 @@ def _volume(node: Node, level: Node, axis_names: tuple[str, ...] | None, sizes: 
         name=name.removesuffix(".zarr").removesuffix(".ome"),
         shape_zyx=reader.shape_zyx,
         dtype=reader.dtype,
-        section_names=(name,) if single else tuple(f"page {z + 1}" for z in range(num_sections)),
+        section_names=(name,) if single else page_names(num_sections),
         read_section=reader.read,
         read_box=reader.read_box,
         chunk_zyx=reader.chunk_zyx,

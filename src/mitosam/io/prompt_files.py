@@ -55,8 +55,10 @@ def read_prompts(path: Path) -> dict[int, Prompts]:
     prompts = reader(path, _read_text(path))
     if not prompts:
         raise InputError(f"{path} holds no prompts; give at least one box or point")
-    sections = sorted({prompt.section for prompt in prompts})
-    return {z: _gathered(path, z, [p for p in prompts if p.section == z]) for z in sections}
+    by_section: dict[int, list[_Prompt]] = {}
+    for prompt in prompts:
+        by_section.setdefault(prompt.section, []).append(prompt)
+    return {z: _gathered(path, z, by_section[z]) for z in sorted(by_section)}
 
 
 def write_prompts(path: Path, prompts: Mapping[int, Prompts]) -> None:
@@ -174,7 +176,7 @@ def _list(where: str, what: str, value: object, length: int) -> list[Any]:
 def _number(where: str, what: str, value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON's whole numbers have no end
         number = math.nan
     if not math.isfinite(number) or isinstance(value, bool):
         raise InputError(f"{where}: {what} must be a number, got {value!r}")

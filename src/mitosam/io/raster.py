@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,18 +87,42 @@ def open_raster(path: Path) -> Volume:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn a decoder's complaint into ours, and let EM's large sections through."""
-    from PIL import Image
-
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # its default, 89 megapixels, guards web servers; EM is larger
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _UNLIMITED:
             yield
     except READ_ERRORS as error:
         raise InputError(
             f"{path} is not a whole PNG or JPEG image ({str(error) or type(error).__name__}); "
             "copy it again from its source"
         ) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+
+
+class _Unlimited:
+    """While any thread is inside, Pillow has no limit on pixels, which is one for all threads.
+
+    Its default, 89 megapixels, guards web servers; EM is larger.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        from PIL import Image
+
+        with self._lock:
+            if not self._num_inside:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._num_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        from PIL import Image
+
+        with self._lock:
+            self._num_inside -= 1
+            if not self._num_inside:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_UNLIMITED = _Unlimited()

@@ -21,7 +21,7 @@ from mitosam.io.remote import RemoteFile
 from mitosam.io.tiff_limits import check_description, check_pixels, check_segments
 from mitosam.io.tiff_segments import has_grey_segments, read_rows, read_window
 from mitosam.io.tiff_voxels import read_voxel_size_nm
-from mitosam.io.volume import READ_ERRORS, Volume, check_dtype
+from mitosam.io.volume import READ_ERRORS, Volume, check_dtype, page_names
 
 if TYPE_CHECKING:
     import tifffile
@@ -52,9 +52,7 @@ def open_tiff(source: Path | RemoteFile) -> Volume:
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
         shape_zyx=(num_sections, *reader.shape_yx),
         dtype=reader.dtype,
-        section_names=(path.name,)
-        if single
-        else tuple(f"page {z + 1}" for z in range(num_sections)),
+        section_names=(path.name,) if single else page_names(num_sections),
         read_section=reader.read,
         read_box=reader.read_box,
         chunk_zyx=reader.chunk_zyx,
@@ -123,10 +121,13 @@ class _TiffReader:
         if not self._in_segments:
             return self.read(z)[y, x]
         with self._damage_at(z):
-            window = read_window(self.what, self._page(z), y, x, self._lock)
+            with self._lock:
+                page = self._page(z)
+            window = read_window(self.what, page, y, x, self._lock)
             return window.astype(self.dtype, copy=False)
 
     def _page(self, z: int) -> tifffile.TiffPage | tifffile.TiffFrame:
+        """What the file says of a page: read from there, and so under the lock."""
         page = self._series.pages[z]
         if page is None:
             raise InputError(f"{self.what} lacks page {z + 1}; copy it again from its source")

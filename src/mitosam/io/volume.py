@@ -126,6 +126,15 @@ def _described(shape_yx: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     return f"{' x '.join(str(n) for n in reversed(shape_yx))} px of {dtype}"
 
 
+def page_names(num_sections: int) -> tuple[str, ...]:
+    """The names of sections that have none of their own, counted from 1.
+
+    >>> page_names(2)
+    ('page 1', 'page 2')
+    """
+    return tuple(f"page {z + 1}" for z in range(num_sections))
+
+
 def check_dtype(what: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in this machine's byte order, provided its values are numbers or truth values."""
     if dtype.kind not in "buif":
@@ -149,7 +158,7 @@ def volume_of_array(
         name=name,
         shape_zyx=(depth, height, width),
         dtype=check_dtype(name, array.dtype),
-        section_names=tuple(f"page {z + 1}" for z in range(depth)),
+        section_names=page_names(depth),
         read_section=lambda z: np.ascontiguousarray(array[z], array.dtype.newbyteorder("=")),
         voxel_size_nm=voxel_size_nm,
     )

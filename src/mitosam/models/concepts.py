@@ -48,17 +48,14 @@ class Concepts:
     draws_masks = True
     default_min_score = 0.3
 
-    def __init__(self, folder: Path, config: dict[str, object], name: str) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, object], name: str, device: torch.device
+    ) -> None:
         self.name = name
         self._tokenizer = load_tokenizer(CLIPTokenizer, folder, CLIP_TOKENIZER_FILES)
         self._pixels = read_pixel_settings(folder, PUBLISHED)
         own = image_config(config, folder)
-        self._network = load_network(Sam3Model, Sam3Config, own, folder)
-
-    def to(self, device: torch.device) -> Concepts:
-        """The same, on a device."""
-        self._network.to(device)
-        return self
+        self._network = load_network(Sam3Model, Sam3Config, own, folder).to(device)
 
     @torch.inference_mode()
     def detect(

@@ -15,7 +15,7 @@ from mitosam.models.hub import find_in_hub, is_hub_name
 from mitosam.models.owl import Owl
 from mitosam.models.weight_files import read_json
 
-Family = Callable[[Path, dict[str, object], str], GroundingDino | Owl | Concepts]
+Family = Callable[[Path, dict[str, object], str, torch.device], TextDetector]
 FAMILIES: dict[str, Family] = {
     "grounding-dino": GroundingDino,
     "owlv2": Owl,
@@ -48,17 +48,17 @@ def load_detector(
     """
     name, path = str(folder_or_name), Path(folder_or_name).expanduser()
     if path.is_dir():
-        return _load_folder(path, path.resolve().name).to(torch.device(device))
+        return _load_folder(path, path.resolve().name, torch.device(device))
     if is_hub_name(name) and not path.exists():
         found = find_in_hub(name, allow_download=allow_download, files=FILES)
-        return _load_folder(found, name).to(torch.device(device))
+        return _load_folder(found, name, torch.device(device))
     raise ModelNotFoundError(
         f"there is no detector {name}; give the folder or the hub name of a Grounding DINO, an "
         f"OWLv2 or a SAM 3, such as {EXAMPLES[0]}"
     )
 
 
-def _load_folder(folder: Path, name: str) -> GroundingDino | Owl | Concepts:
+def _load_folder(folder: Path, name: str, device: torch.device) -> TextDetector:
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"{folder} holds no config.json; give the folder of a detector")
     config = read_json(folder / "config.json")
@@ -67,4 +67,4 @@ def _load_folder(folder: Path, name: str) -> GroundingDino | Owl | Concepts:
         raise ModelError(
             f"a detector must be of type {', '.join(FAMILIES)}; config.json in {folder} says {kind}"
         )
-    return FAMILIES[kind](folder, config, name)
+    return FAMILIES[kind](folder, config, name, device)

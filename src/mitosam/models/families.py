@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -50,9 +51,9 @@ def build_family(
             f"{where} must hold a model of type sam or of its kin ({', '.join(FAMILIES)}), "
             f"its config.json says {kind}"
         )
-    check_numbers(config, where)
     build: Build = pkgutil.resolve_name(FAMILIES[kind])
     try:
+        check_numbers(config, where)
         if held_bytes is not None:
             check_size(lambda: build(config), held_bytes, where)
         return build(config)
@@ -83,7 +84,8 @@ def check_numbers(config: object, where: str, name: str = "") -> None:
     elif isinstance(config, int | float):
         most = _MOST_LAYERS if "layers" in name or "depth" in name else _MOST_ELSE
         if abs(config) > most:
+            # Decimal: a whole number may be beyond every float.
             raise ModelError(
-                f"{where} has a config.json in which {name[:50]} is {config:g}, and no model has "
-                f"more than {most}; fetch it again"
+                f"{where} has a config.json in which {name[:50]} is {Decimal(config):.3g}, and no "
+                f"model has more than {most}; fetch it again"
             )

@@ -37,18 +37,15 @@ class GroundingDino:
     draws_masks = False
     default_min_score = 0.25
 
-    def __init__(self, folder: Path, config: dict[str, object], name: str) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, object], name: str, device: torch.device
+    ) -> None:
         self.name = name
         self._tokenizer = load_tokenizer(BertTokenizer, folder, TOKENIZER_FILES)
         self._pixels = read_pixel_settings(folder, PUBLISHED)
         self._network = load_network(
             GroundingDinoForObjectDetection, GroundingDinoConfig, config, folder
-        )
-
-    def to(self, device: torch.device) -> GroundingDino:
-        """The same, on a device."""
-        self._network.to(device)
-        return self
+        ).to(device)
 
     @torch.inference_mode()
     def detect(

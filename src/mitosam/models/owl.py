@@ -41,16 +41,14 @@ class Owl:
     draws_masks = False
     default_min_score = 0.1
 
-    def __init__(self, folder: Path, config: dict[str, object], name: str) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, object], name: str, device: torch.device
+    ) -> None:
         self.name = name
         self._tokenizer = load_tokenizer(CLIPTokenizer, folder, CLIP_TOKENIZER_FILES)
         self._pixels = read_pixel_settings(folder, PUBLISHED)
-        self._network = load_network(Owlv2ForObjectDetection, Owlv2Config, config, folder)
-
-    def to(self, device: torch.device) -> Owl:
-        """The same, on a device."""
-        self._network.to(device)
-        return self
+        network = load_network(Owlv2ForObjectDetection, Owlv2Config, config, folder)
+        self._network = network.to(device)
 
     @torch.inference_mode()
     def detect(

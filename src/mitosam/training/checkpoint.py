@@ -58,11 +58,13 @@ class TrainingState:
     curve: list[CurvePoint] = field(default_factory=list)
     best_step: int = -1
     best: Weights = field(default_factory=dict)
+    newest_is_damaged: bool = False
+    """Whether the last file was passed over for the one before it."""
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the state; `fingerprint` names the settings and data it belongs to.
 
-        What stood there becomes the previous checkpoint.
+        What stood there becomes the previous checkpoint, unless it is damaged.
         """
         record = {
             "fingerprint": fingerprint,
@@ -76,8 +78,9 @@ class TrainingState:
             # Not save_file: on a full disk its error is no OSError.
             content = save(self._tensors(), {"record": json.dumps(record)})
             temporary.write_bytes(seal_tensors(content))
-            if path.exists():
+            if path.exists() and not self.newest_is_damaged:
                 path.replace(previous_of(path))
+        self.newest_is_damaged = False
 
     def restore(self, path: Path, fingerprint: str) -> None:
         """Go on from what `save` wrote last, or before that where the last one is damaged.
@@ -89,7 +92,8 @@ class TrainingState:
         ModelError
             It is damaged, and so is the one before, or there is none.
         """
-        record, tensors = _read_newest(path)
+        found = _read_newest(path)
+        record, tensors = found.record, found.tensors
         if record["fingerprint"] != fingerprint:
             raise SettingsError(
                 f"{path} was written under other settings or data; "
@@ -99,6 +103,8 @@ class TrainingState:
             self._take(record, tensors)
         except DAMAGE as error:
             raise ModelError(f"{path} is damaged ({error}); remove it to train anew") from error
+
+        self.newest_is_damaged = found.newest_is_damaged
 
     def _take(self, record: dict[str, Any], tensors: Weights) -> None:
         self._load_tensors(tensors)
@@ -142,23 +148,33 @@ class TrainingState:
         self.optimizer.load_state_dict(adam)
 
 
-def _read_newest(path: Path) -> tuple[dict[str, Any], Weights]:
-    """What the newest whole checkpoint holds."""
-    previous = previous_of(path)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What the newest whole checkpoint holds, and whether a newer one is damaged."""
+
+    record: dict[str, Any]
+    tensors: Weights
+    newest_is_damaged: bool
+
+
+def _read_newest(path: Path) -> _Found:
+    previous, is_damaged = previous_of(path), False
     try:
-        return read_checkpoint(path)
+        record, tensors = read_checkpoint(path)
+        return _Found(record=record, tensors=tensors, newest_is_damaged=False)
     except FileNotFoundError:
-        newest = previous  # killed between the two renames
+        pass  # killed between the two renames
     except DamagedFileError as error:
         if not previous.exists():
             raise ModelError(str(error)) from error
         log.warning("%s; going on from %s, which was written before", error, previous.name)
-        newest = previous
+        is_damaged = True
     try:
-        return read_checkpoint(newest)
+        record, tensors = read_checkpoint(previous)
     except DamagedFileError as error:
         both = f"remove {path.name} and {previous.name} to train anew"
-        raise ModelError(f"{newest} is damaged ({error.what}); {both}") from error
+        raise ModelError(f"{previous} is damaged ({error.what}); {both}") from error
+    return _Found(record=record, tensors=tensors, newest_is_damaged=is_damaged)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Weights]:

@@ -36,7 +36,7 @@ from mitosam.training.loop import TrainingResult
 from mitosam.training.parts import ChosenParts, choose_parts
 from mitosam.training.trainer import train as train_parts
 from mitosam.workflows.models import LoadedModel, load_base, open_feature_cache
-from mitosam.workflows.runs import Run, now
+from mitosam.workflows.runs import Run
 from mitosam.workflows.tiles import (
     SectionTile,
     cached_examples,
@@ -45,6 +45,7 @@ from mitosam.workflows.tiles import (
     tiles_of,
     tiles_with_mitochondria,
 )
+from mitosam.workflows.time_and_machine import now
 
 CURVE_FACT = "training_curve_checksum"
 """Of `training.csv`, in what is recorded of a run."""

@@ -32,10 +32,11 @@ from mitosam.prompts import Prompts
 from mitosam.ranks import current
 from mitosam.storage import atomic_path, sole_writer
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
-from mitosam.workflows.runs import Run, now, read_object, write_object
+from mitosam.workflows.runs import Run, read_object, write_object
 from mitosam.workflows.score_files import read_scores, write_calibration, write_scores
 from mitosam.workflows.subjects import Question, TileQuestions, questions_of
 from mitosam.workflows.tiles import encode_tiles
+from mitosam.workflows.time_and_machine import now
 
 log = logging.getLogger(__name__)
 

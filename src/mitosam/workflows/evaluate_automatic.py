@@ -50,7 +50,8 @@ from mitosam.workflows.rival import (
     rival_model,
     save_rival_info,
 )
-from mitosam.workflows.runs import Part, Run, now
+from mitosam.workflows.runs import Part, Run
+from mitosam.workflows.time_and_machine import now
 from mitosam.workflows.truth import runs_of
 from mitosam.workflows.tuned_model import tuned_weights
 

@@ -31,7 +31,8 @@ from mitosam.training.loop import TrainingResult
 from mitosam.workflows.decoder import hash_start
 from mitosam.workflows.encoding import encode_together
 from mitosam.workflows.models import LoadedModel, load_base
-from mitosam.workflows.runs import Part, Run, now
+from mitosam.workflows.runs import Part, Run
+from mitosam.workflows.time_and_machine import now
 
 NUM_SAMPLED_SECTIONS = 16
 

@@ -6,7 +6,8 @@ from mitosam import __version__
 from mitosam.errors import InputNotFoundError
 from mitosam.io.hdf5 import names_dataset
 from mitosam.io.place import Place, Url, place_of
-from mitosam.workflows.runs import SETTINGS, Run, machine
+from mitosam.workflows.runs import SETTINGS, Run
+from mitosam.workflows.time_and_machine import machine
 
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 

@@ -30,6 +30,7 @@ from mitosam.storage import (
 )
 from mitosam.workflows.measure_blocks import (
     DEFAULTS,
+    Measured,
     measure_volume,
     survey_grid,
     survey_labels,
@@ -108,9 +109,8 @@ def measure(
     """
     volume = open_volume(labels)
     size = choose_voxel_size(volume, voxel_size_nm)
-    trust = open_volume(probability) if probability else None
-    if trust is not None:
-        check_shapes(volume, trust)
+    if probability:
+        check_shapes(volume, open_volume(probability))
     _require_free(out)
     open_labels = partial(open_volume, absolute(labels))
     with ExitStack() as stack:
@@ -131,18 +131,28 @@ def measure(
             progress=progress,
         )
         remarks = [*_remarks(volume, survey, size), *measured.remarks]
+        facts = {
+            **_provenance(labels, survey, size, probability),
+            "labels_sha256_blocks_zyx": _block_shape(volume, settings),
+        }
         write_csv(tables.mitochondria, measured.instances, InstanceRow)
-        facts = _provenance(labels, survey, size, probability)
-        blocks = survey_grid(volume, settings)
-        facts["labels_sha256_blocks_zyx"] = blocks.box(0).shape_zyx if blocks else None
         write_json(tables.summary, {**facts, "remarks": remarks, "volume": measured.volume})
     for remark in remarks:
         progress.say(remark)
-    final = Tables.at(out)
+    return _result(Tables.at(out), measured)
+
+
+def _block_shape(volume: Volume, settings: MeasureSettings) -> tuple[int, int, int] | None:
+    """The blocks that are hashed one by one; None where the volume is hashed as a whole."""
+    blocks = survey_grid(volume, settings)
+    return blocks.box(0).shape_zyx if blocks else None
+
+
+def _result(tables: Tables, measured: Measured) -> MeasureResult:
     return MeasureResult(
-        mitochondria=final.mitochondria,
-        sections=final.sections,
-        summary=final.summary,
+        mitochondria=tables.mitochondria,
+        sections=tables.sections,
+        summary=tables.summary,
         instances=measured.instances,
         volume=measured.volume,
     )

@@ -7,21 +7,23 @@ itself.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mitosam.config import RunSettings, override_settings, validate_settings
 from mitosam.errors import MitosamError
 from mitosam.models.part_settings import PRESETS
 from mitosam.progress import SILENT, Progress
+from mitosam.workflows.peak_memory import peak_bytes
+
+if TYPE_CHECKING:
+    from mitosam.workflows.tiles import SectionTile
 
 TIMED_STEPS = 4
 """Some of the answers of a step are corrected, so that no two take as long."""
@@ -54,27 +56,21 @@ class PlannedPreset:
     refused: str = ""
 
 
-def time_presets(
-    folder: Path, settings: RunSettings, window: Sequence[int], progress: Progress
-) -> list[PartsTiming]:
-    """Each preset on one tile, `window`, of the prepared run in `folder`, cheapest first.
-
-    `window` is the number of its section and then y, x, height and width.
-    """
+def time_presets(tile: SectionTile, settings: RunSettings, progress: Progress) -> list[PartsTiming]:
+    """Each preset on one tile of a prepared volume, cheapest first."""
     return [
-        _in_its_own_process(folder, settings, preset, window)
+        _in_its_own_process(tile, settings, preset)
         for preset in progress.track(list(PRESETS), "timing what can be trained", unit="preset")
     ]
 
 
-def _in_its_own_process(
-    folder: Path, settings: RunSettings, preset: str, window: Sequence[int]
-) -> PartsTiming:
+def _in_its_own_process(tile: SectionTile, settings: RunSettings, preset: str) -> PartsTiming:
     values = settings.model_dump(mode="json", exclude_none=True)
+    place = str(tile.volume.folder), tile.section, astuple(tile.window)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=_leave_interrupts_alone) as pool:
         try:
-            answer = pool.submit(_time, str(folder), values, preset, tuple(window)).result()
+            answer = pool.submit(_time, place, values, preset).result()
         except BrokenProcessPool:
             return PartsTiming(preset=preset, refused="needs more memory than there is")
         except MitosamError as error:
@@ -87,21 +83,25 @@ def _leave_interrupts_alone() -> None:
 
 
 def _time(
-    folder: str, values: dict[str, Any], preset: str, window: tuple[int, ...]
+    place: tuple[str, int, tuple[int, ...]], values: dict[str, Any], preset: str
 ) -> dict[str, Any]:
-    """In the new process: what `PartsTiming` holds."""
+    """In the new process: what `PartsTiming` holds.
+
+    `place` says where the tile lies: its volume's folder, its section, and its window.
+    """
+    from mitosam.data.prepared import PreparedVolume
     from mitosam.geometry import Window
     from mitosam.training.parts import choose_parts
     from mitosam.training.trainer import Trainer
     from mitosam.workflows.decoder import examples_before
     from mitosam.workflows.models import load_base
-    from mitosam.workflows.runs import Run
     from mitosam.workflows.tiles import SectionTile
 
     settings = override_settings(validate_settings(values), [f"training.parts={preset}"])
     model = load_base(settings)
-    volume = Run(folder=Path(folder), settings=settings).parts()[0].volume
-    tile = SectionTile(volume=volume, section=window[0], window=Window(*window[1:]))
+    folder, section, window = place
+    volume = PreparedVolume.open(Path(folder))
+    tile = SectionTile(volume=volume, section=section, window=Window(*window))
     parts = choose_parts(model.sam, settings.training, seed=settings.seed)
     inputs = model.sam.prepare(tile.pixels(), tile.frame(model.sam.input_px))
     front_s = 0.0
@@ -127,16 +127,6 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the process that started this one held
-        lines = (line.split() for line in status.read_text().splitlines())
-        return next(1024 * int(line[1]) for line in lines if line[0] == "VmHWM:")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def best_that_fits(

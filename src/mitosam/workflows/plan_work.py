@@ -36,6 +36,11 @@ class Work:
     searched_px: float = 0.0
     """Pixels of these sections."""
 
+    @property
+    def num_tiles(self) -> int:
+        """Tiles that prompts are trained on and scored on."""
+        return round(self.train_tiles + self.other_tiles)
+
 
 def work_on(
     shape_zyx: tuple[int, int, int], split: Split, sample: Sample, settings: RunSettings

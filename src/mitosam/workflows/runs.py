@@ -5,15 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -36,6 +32,7 @@ from mitosam.errors import (
 )
 from mitosam.io.limits import read_text
 from mitosam.storage import require_new_folder, write_text
+from mitosam.workflows.time_and_machine import machine, now
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +42,6 @@ MAX_NAME = 255
 """Of letters in a file's name, which file systems have in common."""
 # The fact in run.json that says what data.tile_px = "auto" came to.
 TILE_SIZE = "tile size"
-REPORTED_PACKAGES = (
-    "mitosam",
-    "torch",
-    "accelerate",
-    "transformers",
-    "monai",
-    "numpy",
-    "scikit-image",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,41 +368,3 @@ def _split_from_json(path: Path, values: Any) -> Split:  # noqa: ANN401  # whate
         )
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is damaged ({error}); make the run anew") from error
-
-
-def now() -> str:
-    """The time, to the second, in UTC; the one in SOURCE_DATE_EPOCH, if that is set.
-
-    Then two runs that do the same write the same bytes. Source: https://reproducible-builds.org/specs/source-date-epoch/
-    """
-    fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    time = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
-    return time.isoformat(timespec="seconds")
-
-
-def machine() -> dict[str, Any]:
-    """Versions and machine, without names of hosts or users."""
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "packages": {name: _version(name) for name in REPORTED_PACKAGES},
-    }
-
-
-def _processor() -> str:
-    """The processor's model, as Linux names it, or whatever Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -22,11 +22,11 @@ from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic import Method
 from mitosam.workflows.measure_blocks import measure_volume
-from mitosam.workflows.runs import now
 from mitosam.workflows.segment_folder import FACTS, LABELS, WorkFolder
 from mitosam.workflows.segment_job import Job, Order
 from mitosam.workflows.segment_report import Pictures, write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import write_volumes
+from mitosam.workflows.time_and_machine import now
 from mitosam.workflows.tuned_model import tuned_weights
 from mitosam.workflows.voxel_sizes import VoxelSize
 from mitosam.workflows.workers import Workers, open_workers

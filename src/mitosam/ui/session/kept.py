@@ -9,7 +9,7 @@ import numpy as np
 
 from mitosam.errors import InputError, InputNotFoundError
 from mitosam.io.limits import PAGES
-from mitosam.io.volume import Volume
+from mitosam.io.volume import Volume, page_names
 from mitosam.ui.session.blocks import BlockPlace, Ids, unpack
 from mitosam.ui.session.database import Database
 from mitosam.ui.session.tables import FORMAT
@@ -54,7 +54,7 @@ def kept_labels(folder: Path) -> Volume:
         name=folder.resolve().name.removesuffix(SUFFIX),
         shape_zyx=(depth, height, width),
         dtype=np.dtype(np.uint32),
-        section_names=tuple(f"page {z + 1}" for z in range(depth)),
+        section_names=page_names(depth),
         read_section=blocks.section,
         voxel_size_nm=size,
     )

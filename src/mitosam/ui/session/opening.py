@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cc3d
@@ -21,7 +22,7 @@ from mitosam.progress import SILENT, Progress
 from mitosam.ui.session.kept import LABELS, SUFFIX
 from mitosam.ui.session.model_assistant import ModelAssistant
 from mitosam.ui.session.reading import fingerprint
-from mitosam.ui.session.session import MODEL, Session
+from mitosam.ui.session.session import MODEL, Assist, Session
 from mitosam.ui.session.store import AnnotationStore
 from mitosam.ui.session.tiles import EncoderTurns
 from mitosam.workflows.models import choose_device
@@ -69,16 +70,9 @@ def open_session(
     size = choose_voxel_size(volume, voxel_size_nm)
     folder = work_folder(images) if out is None else out
     settings = settings or resolve_settings()
-
-    turns = EncoderTurns()
-    device = choose_device(settings.model.device)
-    words = None if detector is None else load_detector(detector, device=device)
-
-    def assist(name: Path | str, changed: Callable[[], None]) -> ModelAssistant:
-        return ModelAssistant(name, volume, settings, turns=turns, detector=words, changed=changed)
-
+    assist = _assist_on(volume, settings, detector)
     store = AnnotationStore(folder / LABELS, volume.shape_zyx)
-    try:
+    with _closed_on_error(store):
         _claim(store, folder, volume)
         store.note("voxel_size_nm", size)
         session = Session(
@@ -90,16 +84,32 @@ def open_session(
             settings=settings,
             voxel_size_nm=size,
         )
-    except BaseException:
-        store.close()
-        raise
     if labels is not None:
-        try:
+        with _closed_on_error(session):
             _take_labels(session, labels, progress)
-        except BaseException:
-            session.close()
-            raise
     return session
+
+
+def _assist_on(volume: Volume, settings: RunSettings, detector: Path | str | None) -> Assist:
+    """Any model by name at work on the volume; all take turns, and share the detector."""
+    turns = EncoderTurns()
+    device = choose_device(settings.model.device)
+    words = None if detector is None else load_detector(detector, device=device)
+
+    def assist(name: Path | str, changed: Callable[[], None]) -> ModelAssistant:
+        return ModelAssistant(name, volume, settings, turns=turns, detector=words, changed=changed)
+
+    return assist
+
+
+@contextmanager
+def _closed_on_error(opened: AnnotationStore | Session) -> Iterator[None]:
+    """A block that leaves open what it works on only if it succeeds."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def work_folder(images: Place) -> Path:
