@@ -22,7 +22,7 @@ from mitosam.models.families import build_family
 from mitosam.models.weight_files import read_weights
 from mitosam.ui.session.kept import LABELS, kept_labels
 from mitosam.workflows.automatic_results import CONFIDENCE, read_confidence
-from mitosam.workflows.report import read_curve
+from mitosam.workflows.curves import read_curve
 from mitosam.workflows.runs import Run
 from mitosam.workflows.score_files import read_scores
 from tests.fuzz.texts import blocks, read_blocks, run, session

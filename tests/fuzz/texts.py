@@ -24,7 +24,7 @@ from mitosam.ui.session.store import AnnotationStore
 from mitosam.ui.session.tables import ObjectFacts
 from mitosam.workflows.automatic_results import read_confidence as read_confidence_of
 from mitosam.workflows.automatic_results import write_confidence
-from mitosam.workflows.report import read_curve
+from mitosam.workflows.curves import read_curve
 from mitosam.workflows.runs import Run
 from mitosam.workflows.score_files import read_scores as read_score_rows
 from mitosam.workflows.score_files import write_scores

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mitosam.checksums import checksum_of_file
 from mitosam.config import resolve_settings
 from mitosam.errors import (
     DamagedFileError,
@@ -12,7 +11,9 @@ from mitosam.errors import (
     OutputExistsError,
     SettingsError,
 )
-from mitosam.workflows.decoder import CURVE_FACT, require_whole_curve, training_tiles
+from mitosam.training.curve import CurvePoint
+from mitosam.workflows.curves import whole_curve, write_curve
+from mitosam.workflows.decoder import training_tiles
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.runs import Run
 from mitosam.workflows.train import train
@@ -82,15 +83,23 @@ def test_without_augmentation_the_tiles_cover_the_training_sections(tmp_path, ba
         assert covered[z][part.volume.labels[z] > 0].all()
 
 
-def test_a_training_curve_that_changed_since_is_refused_and_one_that_is_gone_is_not(tmp_path):
+@pytest.mark.parametrize("name", ["training_curve", "head_training_curve"])
+def test_a_curve_that_changed_since_is_refused_and_one_that_is_gone_is_not(tmp_path, name):
     run = Run(folder=tmp_path, settings=resolve_settings())
-    run.training_curve.write_text("step")
-    require_whole_curve(run)  # as versions without the checksum left it
-    run.record({CURVE_FACT: checksum_of_file(run.training_curve)})
-    require_whole_curve(run)
-    run.training_curve.write_bytes(bytes(9))
-    way_out = r"remove model\.safetensors and training\.csv to train anew"
-    with pytest.raises(DamagedFileError, match=rf"training\.csv is damaged .*; {way_out}$"):
-        require_whole_curve(run)
-    run.training_curve.unlink()
-    require_whole_curve(run)
+    path = getattr(run, name)
+    assert whole_curve(run, path) == []
+    write_curve(run, path, POINTS)
+    assert whole_curve(run, path) == POINTS
+    path.write_bytes(bytes(9))
+    with pytest.raises(DamagedFileError, match=rf"{path.name} is damaged .*; remove it to go on"):
+        whole_curve(run, path)
+    path.unlink()
+    assert whole_curve(run, path) == []
+
+
+POINTS = [
+    CurvePoint(
+        step=8, epoch=1, seconds=2, loss=0.5, learning_rate=1e-4, validation_dice=0.6,
+        validation_iou=0.5,
+    )
+]  # fmt: skip

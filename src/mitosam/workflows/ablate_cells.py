@@ -15,12 +15,12 @@ from mitosam.evaluation.levels import SectionTotal, total_clicks, total_scores, 
 from mitosam.io.tables import read_csv, write_csv, write_json
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import sole_writer
+from mitosam.workflows.curves import whole_curve
 from mitosam.workflows.evaluate import evaluate
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
 from mitosam.workflows.evaluate_clicks import evaluate_clicks, read_click_scores
 from mitosam.workflows.peak_memory import PeakMemory
 from mitosam.workflows.prepare import Sources, check_sources, prepare_run
-from mitosam.workflows.report import read_curve
 from mitosam.workflows.runs import SETTINGS, Run, read_object
 from mitosam.workflows.share import share_base_scores, share_prepared
 from mitosam.workflows.study import BASE, Cell, Study
@@ -121,7 +121,7 @@ def _scored(run: Run, cell: Cell, study: Study, progress: Progress) -> list[Sect
 
 def _seconds_trained(run: Run) -> float:
     """By the training curves, which go on where a killed training was."""
-    curves = [read_curve(path) for path in (run.training_curve, run.head_training_curve)]
+    curves = [whole_curve(run, path) for path in (run.training_curve, run.head_training_curve)]
     return sum(curve[-1].seconds for curve in curves if curve)
 
 

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from mitosam import __version__
-from mitosam.checksums import checksum_of_file, damaged
 from mitosam.config import RunSettings
 from mitosam.errors import InputError
-from mitosam.io.tables import write_csv
 from mitosam.models.frontier import Frontier
 from mitosam.models.lora import ADAPTER_SUFFIXES, lora_layers, merge_lora
 from mitosam.models.promptable import Promptable, hash_weights
@@ -35,6 +33,7 @@ from mitosam.training.examples import TileExample
 from mitosam.training.loop import TrainingResult
 from mitosam.training.parts import ChosenParts, choose_parts
 from mitosam.training.trainer import train as train_parts
+from mitosam.workflows.curves import write_curve
 from mitosam.workflows.models import LoadedModel, load_base, open_feature_cache
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tiles import (
@@ -46,9 +45,6 @@ from mitosam.workflows.tiles import (
     tiles_with_mitochondria,
 )
 from mitosam.workflows.time_and_machine import now
-
-CURVE_FACT = "training_curve_checksum"
-"""Of `training.csv`, in what is recorded of a run."""
 
 
 def train_decoder(
@@ -196,7 +192,7 @@ def _save(
     start_from: Path | None,
 ) -> None:
     settings, volume = run.settings, run.parts()[0].volume
-    write_csv(run.training_curve, result.curve)
+    write_curve(run, run.training_curve, result.curve)
     earlier = _changed_before(sam, start_from)
     info = TunedInfo(
         base_name=settings.model.name,
@@ -222,32 +218,12 @@ def _save(
             "steps": result.num_steps,
             "best_step": result.best_step,
             "stopped_by_budget": result.stopped_by_budget,
-            CURVE_FACT: checksum_of_file(run.training_curve),
             "trained": now(),
         }
     )
     names = sorted({*parts.names, *earlier})
     save_tuned(run.tuned_weights, sam, info, names, adapters)  # last: its presence means trained
     remove_checkpoint(run.checkpoint)
-
-
-def require_whole_curve(run: Run) -> None:
-    """See that `training.csv`, if it is there, is as the decoder's training wrote it.
-
-    Raises
-    ------
-    DamagedFileError
-        It is not.
-    """
-    known = run.provenance().get(CURVE_FACT)
-    path = run.training_curve
-    if known is None or not path.exists() or checksum_of_file(path) == known:
-        return
-    raise damaged(
-        path,
-        "its checksum does not fit",
-        way_out=f"remove {run.tuned_weights.name} and {path.name} to train anew",
-    )
 
 
 def _changed_before(sam: Promptable, start_from: Path | None) -> set[str]:

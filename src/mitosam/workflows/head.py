@@ -19,7 +19,6 @@ from mitosam.embeddings import Tile
 from mitosam.errors import InputNotFoundError
 from mitosam.geometry import ModelFrame, Window
 from mitosam.inference.section_embedding import embedding_part, embedding_windows, pixels_of
-from mitosam.io.tables import write_csv
 from mitosam.models.head import Head, HeadShape
 from mitosam.models.tuned import add_head, load_head, read_tuned_info
 from mitosam.progress import SILENT, Progress
@@ -28,6 +27,7 @@ from mitosam.training.checkpoint import remove_checkpoint
 from mitosam.training.crops import SectionExample
 from mitosam.training.head_trainer import train_head as train_network
 from mitosam.training.loop import TrainingResult
+from mitosam.workflows.curves import write_curve
 from mitosam.workflows.decoder import hash_start
 from mitosam.workflows.encoding import encode_together
 from mitosam.workflows.models import LoadedModel, load_base
@@ -72,7 +72,7 @@ def train_head(
         run, model, head.requires_grad_(True).to(model.sam.device), head.shape, "head", left,
         progress, start_from=start_from,
     )  # fmt: skip
-    write_csv(run.head_training_curve, result.curve)
+    write_curve(run, run.head_training_curve, result.curve)
     run.record(
         {"head_steps": result.num_steps, "head_best_step": result.best_step, "head_trained": now()}
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +13,13 @@ from jaxtyping import Float
 from mitosam.evaluation.cases import ChosenCase, choose_cases
 from mitosam.evaluation.scores import Score, Subject
 from mitosam.geometry import Window
-from mitosam.io.tables import read_csv
 from mitosam.progress import SILENT, Progress
 from mitosam.reporting.automatic_content import AutomaticContent
 from mitosam.reporting.build import write_report
 from mitosam.reporting.content import Case, Report
-from mitosam.training.curve import CurvePoint
 from mitosam.workflows.automatic_report import automatic_content
 from mitosam.workflows.automatic_results import AutomaticScore, read_automatic
+from mitosam.workflows.curves import whole_curve
 from mitosam.workflows.evaluate import Evaluation, ask, read_evaluation, read_masks
 from mitosam.workflows.evaluate_clicks import read_clicks
 from mitosam.workflows.prepare import describe_split
@@ -61,7 +60,7 @@ def report(
         summaries=evaluation.summary,
         differences=evaluation.differences,
         cases=find_cases(run, parts, evaluation),
-        curve=read_curve(run.training_curve),
+        curve=whole_curve(run, run.training_curve),
         counts=_counts(run, evaluation),
         split=" ".join(
             [f"{part.volume.name}: {describe_split(part.split)}." for part in parts]
@@ -85,19 +84,6 @@ def _automatic(
         return None
     content = automatic_content(run, scores)
     return replace(content, messages=[text for text in content.messages if text not in told])
-
-
-def read_curve(path: Path) -> list[CurvePoint]:
-    """The training curve, empty where there was no training."""
-    if not path.exists():
-        return []
-    return read_csv(path, _curve_point)
-
-
-def _curve_point(row: Mapping[str, str]) -> CurvePoint:
-    names = [name for name in CurvePoint.__dataclass_fields__ if name != "step"]
-    values = {name: float(row[name] or "nan") for name in names}
-    return CurvePoint(step=int(row["step"]), **values)
 
 
 def find_cases(run: Run, parts: list[Part], evaluation: Evaluation) -> list[Case]:

@@ -12,7 +12,8 @@ from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.ranks import current, join
 from mitosam.training.loop import TrainingResult
-from mitosam.workflows.decoder import require_whole_curve, train_decoder
+from mitosam.workflows.curves import require_whole_curve
+from mitosam.workflows.decoder import train_decoder
 from mitosam.workflows.head import encode_sections, train_head
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run
@@ -76,7 +77,7 @@ def _train(
     with_head = run.settings.head.enabled
     decoder = None
     if ranks.agree(run.tuned_weights.exists()):
-        require_whole_curve(run)
+        require_whole_curve(run, run.training_curve)
     else:
         share = DECODER_SHARE if with_head else 1.0
         decoder = train_decoder(
