@@ -145,6 +145,10 @@ class _Hdf5Reader:
     def _opened(self) -> h5py.File:
         import h5py
 
+        if isinstance(self._source, RemoteFile):
+            # HDF5 must not be the first to ask a store that refuses: after some errors of a file
+            # that it opens, it crashes as the process ends.
+            self._source.read_range(0, 1)
         try:
             return h5py.File(
                 self._source, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=100_003,

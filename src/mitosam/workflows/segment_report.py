@@ -30,6 +30,8 @@ JPEG_QUALITY = 85
 MAX_PREVIEWS = 1000
 PICTURE_PX = 4096
 """Larger sections are looked at through every second, third ... pixel."""
+TURNED_PX = 2048
+"""No longer are the sides of sections that the turntable is drawn of."""
 ROWS_AT_ONCE = 512
 ReadBox = Callable[[Box], Shaped[np.ndarray, "z y x"]]
 
@@ -52,9 +54,9 @@ class Pictures:
         return self._thinned(self.labels.box, z)
 
     def overview(self) -> Volume:
-        """The labels, or the first coarser level of them whose sections are small enough."""
+        """The labels, or the first coarser level of them that is small enough to be turned."""
         levels = (open_volume(self._path / str(number)) for number in itertools.count())
-        return next(v for v in levels if max(v.shape_zyx[1:]) <= PICTURE_PX)
+        return next(v for v in levels if max(v.shape_zyx[1:]) <= TURNED_PX)
 
     def _thinned(self, read: ReadBox, z: int) -> Shaped[np.ndarray, "h w"]:
         _, height, width = self.labels.shape_zyx
