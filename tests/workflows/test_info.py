@@ -26,7 +26,7 @@ def test_a_model_says_its_shape_and_weights(finished, base_model):
     assert facts["weights"] == load_model(base_model).weights_hash
     tuned = info(finished.run.tuned_weights)
     assert tuned["tuned from"] == str(base_model)
-    assert tuned["trained parts"] == "mask_decoder, prompt_encoder, neck, late_blocks"
+    assert tuned["trained parts"] == "mask_decoder, prompt_encoder, encoder"
     assert tuned["tile"] == "96 px"
     assert "kind=identity" in tuned["normalisation"]
 

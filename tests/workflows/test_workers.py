@@ -214,11 +214,12 @@ def test_one_worker_needs_no_dask():
 
 
 SLEEPERS = """
-import sys
+import signal, sys
 from pathlib import Path
 from mitosam.progress import SILENT
 from mitosam.workflows.workers import open_workers
 from tests.workflows.worker_tasks import Times
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 try:
     with open_workers(2) as workers:
         task = Times(1, Path(sys.argv[1]), seconds=600).task()
