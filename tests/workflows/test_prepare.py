@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from mitosam.config import resolve_settings
-from mitosam.errors import InputError, SettingsError
-from mitosam.workflows.prepare import Sources, describe_split, prepare
+from mitosam.errors import InputError, SettingsError, StorageError
+from mitosam.workflows.prepare import Sources, describe_split, prepare, prepare_run
 from mitosam.workflows.runs import Run
 from tests.tiny_runs import Remembered, contents, write_phantom, write_stacks
 
@@ -119,3 +121,22 @@ def test_a_preparation_that_failed_can_be_tried_again_in_the_same_place(tmp_path
 
 
 TOO_FEW = {"split": {"train": "1-2", "test": "9"}}
+
+
+@pytest.mark.parametrize("lost", ["settings.toml", "run.json", "prepared/parts.json", "prepared"])
+def test_files_that_went_away_while_others_were_written_are_missed(
+    tmp_path, sources, monkeypatch, lost
+):
+    settings = resolve_settings(overrides=DATA)
+
+    def prepare_and_lose(run, *_, **__):
+        prepared = prepare_run(run, sources)
+        place = run.folder / lost
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+        return prepared
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mitosam.workflows.prepare.prepare_run", prepare_and_lose)
+        with pytest.raises(StorageError, match="went away while it was written; see whether"):
+            prepare(sources, tmp_path / "run", settings)
+    assert prepare(sources, tmp_path / "run", settings).is_prepared

@@ -29,6 +29,7 @@ from mitosam.errors import (
     InputNotFoundError,
     MitosamError,
     SettingsError,
+    StorageError,
 )
 from mitosam.io.limits import read_text
 from mitosam.storage import require_new_folder, write_text
@@ -37,6 +38,7 @@ from mitosam.workflows.time_and_machine import machine, now
 log = logging.getLogger(__name__)
 
 SETTINGS, PROVENANCE, PARTS = "settings.toml", "run.json", "parts.json"
+CREATED = "created"
 ANEW = "make the run anew"
 MAX_NAME = 255
 """Of letters in a file's name, which file systems have in common."""
@@ -82,7 +84,7 @@ class Run:
         require_new_folder(folder)
         run = cls(folder=folder, settings=settings)
         write_settings(folder / SETTINGS, settings)
-        run.record({"created": now(), "command": " ".join(sys.argv), **machine()})
+        run.record({CREATED: now(), "command": " ".join(sys.argv), **machine()})
         return run
 
     @classmethod
@@ -261,16 +263,32 @@ def new_run(folder: Path, settings: RunSettings) -> Iterator[Run]:
     """A new run, taken back if what fills it meets an error that a user can mend.
 
     A kill leaves it as it is, to be gone on with.
+
+    Raises
+    ------
+    StorageError
+        The folder went away meanwhile, with what was written to it.
     """
     existed = folder.exists()
     run = Run.create(folder, settings)
     try:
         yield run
+        if not _is_whole(run):
+            raise StorageError(
+                f"{folder} went away while it was written; see whether its disk is there, and run "
+                "again"
+            )
     except MitosamError:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         if existed:
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         raise
+
+
+def _is_whole(run: Run) -> bool:
+    """Whether all that was written to a new run is there, from its beginning to its end."""
+    begun = (run.folder / SETTINGS).exists() and CREATED in run.provenance()
+    return begun and run.is_prepared and bool(run.parts())
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:
