@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ QUICK = Effort(growth=(1,), sharing=1, rounds=1)
 
 def main() -> None:
     asked = _arguments()
-    effort = QUICK if asked.quick else FULL
+    effort = QUICK if asked.quick else replace(FULL, rounds=asked.rounds)
     out = asked.out or ROOT / ("build/scale.md" if asked.quick else "docs/results/scale.md")
+    how = "--quick" if asked.quick else f"--rounds {asked.rounds}"
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="mitosam-scale-", dir=asked.folder) as folder:
         setup = Setup(
@@ -51,7 +52,7 @@ def main() -> None:
         )
         found = Found(
             date=time.strftime("%Y-%m-%d"),
-            command="python -m benchmarks.scale" + (" --quick" if asked.quick else ""),
+            command=f"python -m benchmarks.scale {how}",
             machine=describe_machine(asked.threads),
             load=load,
             threads=asked.threads,
@@ -118,6 +119,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="once, to see that it works")
+    parser.add_argument("--rounds", type=int, default=FULL.rounds, help="how often each is run")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     parser.add_argument("--folder", type=Path, help="where volumes and results lie for the while")
     parser.add_argument("--out", type=Path, help="the page; the JSON stands beside it")
