@@ -17,6 +17,7 @@ from mitosam.io.ome_zarr_spec import VolumeSpec
 from mitosam.io.ome_zarr_writer import write_ome_zarr
 from mitosam.io.open import open_volume
 from mitosam.io.place import Url
+from mitosam.io.zarr_folder import RemoteFolder
 from tests.io.web_server import WebServer
 
 STACK = np.random.default_rng(0).integers(0, 250, (7, 40, 50)).astype(np.uint8)
@@ -65,6 +66,17 @@ def test_shards_are_read_in_part_where_the_server_can(server, knows_ranges):
     server.knows_ranges = knows_ranges
     volume = open_volume(f"{server.address}/sharded.zarr")
     np.testing.assert_array_equal(volume.box(BOX), STACK[BOX.slices])
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+@pytest.mark.parametrize(("start", "stop"), [(0, 9), (3, 9), (3, None), (0, None), (-5, None)])
+def test_a_part_of_a_file_is_that_part_whatever_the_server_sends(
+    server, tmp_path, knows_ranges, start, stop
+):
+    (tmp_path / "digits").write_bytes(b"0123456789")
+    server.knows_ranges = knows_ranges
+    folder = RemoteFolder(remote.remote_at(Url(server.address)))
+    assert folder.read("digits", start, stop) == b"0123456789"[start:stop]
 
 
 @pytest.mark.parametrize("fault", [503, 429, "drop"])

@@ -136,10 +136,16 @@ class RemoteFolder:
             TEXT.check(file, len(content or b""))
             return content
         content = file.read(start, stop)
-        if content is None or start is None or start < 0 or stop is None:
+        if content is None or start is None:
             return content
-        # a web server that knows no ranges sends the whole file
-        return content[start:stop] if len(content) > stop - start else content
+        if start < 0:
+            return content[start:]
+        # A web server that knows no ranges sends the whole file.
+        if stop is None:
+            is_whole = start > 0 and len(content) == file.num_bytes()
+        else:
+            is_whole = len(content) > stop - start
+        return content[start:stop] if is_whole else content
 
     def children(self) -> list[str]:
         """The names of what lies in it; web servers and some stores list nothing."""
