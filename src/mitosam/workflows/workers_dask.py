@@ -112,15 +112,18 @@ class DaskWorkers:
     @property
     def num_workers(self) -> int:
         """How many there are now, at least 1; asked again after a while."""
+        return max(1, self._recounted())
+
+    def _recounted(self) -> int:
         if time.monotonic() - self._counted_at >= RECOUNT_S:
             with suppress(*LOST_ERRORS):
                 self._num_workers = self.counted()
             self._counted_at = time.monotonic()
-        return max(1, self._num_workers)
+        return self._num_workers
 
     def tell_if_alone(self) -> None:
         """Say once that there has been no worker for a while; work goes on when one comes."""
-        if self.num_workers and self._num_workers:
+        if self._recounted():
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = time.monotonic()

@@ -45,7 +45,6 @@ def write_zarr(path, array, kind, voxel_size_nm=None, chunk_zyx=(4, 64, 64)):
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory):
-    pytest.importorskip("dask.array", reason="needs dask, which comes with napari")
     folder = tmp_path_factory.mktemp("segmented")
     base = write_model(folder / "tiny")
     images = write_phantom(folder / "em", shape_zyx=(5, 64, 80)).images
@@ -114,7 +113,6 @@ def test_a_segmentation_opens_with_probability_and_measurements(segmented):
 
 
 def test_a_label_volume_without_voxel_size_is_in_pixels(tmp_path):
-    pytest.importorskip("dask.array", reason="needs dask, which comes with napari")
     labels = np.arange(3 * 8 * 9, dtype=np.uint32).reshape(3, 8, 9)
     ((stack, look, kind),) = read(write_zarr(tmp_path / "a.ome.zarr", labels, "labels"))
     assert np.array_equal(np.asarray(stack), labels)
@@ -123,7 +121,6 @@ def test_a_label_volume_without_voxel_size_is_in_pixels(tmp_path):
 
 
 def test_a_label_volume_with_a_pyramid_keeps_its_levels(tmp_path):
-    pytest.importorskip("dask.array", reason="needs dask, which comes with napari")
     labels = np.zeros((4, 600, 600), np.uint32)
     labels[1:3, 100:300, 100:200] = 7
     path = write_zarr(tmp_path / "a.ome.zarr", labels, "labels", VOXEL_SIZE_NM)
@@ -134,7 +131,6 @@ def test_a_label_volume_with_a_pyramid_keeps_its_levels(tmp_path):
 
 
 def test_sections_are_read_when_they_are_looked_at(tmp_path):
-    pytest.importorskip("dask.array", reason="needs dask, which comes with napari")
     labels = np.ones((9, 8, 8), np.uint32)
     path = write_zarr(tmp_path / "a.ome.zarr", labels, "labels", chunk_zyx=(1, 8, 8))
     ((stack, _, _),) = read(path)
@@ -145,7 +141,6 @@ def test_sections_are_read_when_they_are_looked_at(tmp_path):
 
 
 def test_a_working_folder_opens_as_the_objects_outlined_so_far(tmp_path):
-    pytest.importorskip("dask.array", reason="needs dask, which comes with napari")
     folder = tmp_path / "stack.mitosam"
     expected = np.zeros((3, 300, 270), np.uint32)
     expected[1, 200:290, 100:260], expected[2, 5:9, 7:8] = 4, 9
