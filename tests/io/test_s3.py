@@ -1,10 +1,11 @@
-"""S3 by s3fs against a server on loopback: `pip install s3fs "moto[server]"` runs it."""
+"""S3 by s3fs, against moto's server on loopback."""
 
 from __future__ import annotations
 
 import fsspec
 import numpy as np
 import pytest
+from moto.server import ThreadedMotoServer
 
 from mitosam.errors import InputNotFoundError, OutputExistsError, RemoteError
 from mitosam.geometry import Box
@@ -15,17 +16,13 @@ from mitosam.io.open import open_volume
 from mitosam.io.place import Url
 from mitosam.io.upload import MARKER, upload_folder
 
-WANTED = "needs an S3 server to ask: pip install s3fs 'moto[server]'"
-pytest.importorskip("s3fs", reason=WANTED)
-moto = pytest.importorskip("moto.server", reason=WANTED)
-
 STACK = np.random.default_rng(0).integers(0, 250, (7, 40, 300)).astype(np.uint8)
 BOX = Box((1, 2, 3), (6, 33, 244))
 
 
 @pytest.fixture(scope="module")
 def bucket():
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     options = {"endpoint_url": f"http://{host}:{port}", "key": "ada", "secret": "lovelace"}
