@@ -4,8 +4,9 @@ make results
 python scripts/make_results.py ../shared/data
 
 Each experiment has a folder in runs/results. One that is finished is not run again, and one that
-was killed goes on where it was. `--quick` tries it all in minutes on made-up data, and writes into
-runs/results-quick alone.
+was killed goes on where it was. What a page shows of an experiment is kept in
+docs/results/records, so that `--only` some are run anew and the pages keep the others. `--quick`
+tries it all in minutes on made-up data, and writes into runs/results-quick alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from mitosam.errors import InputNotFoundError, MitosamError, SettingsError
 from mitosam.io.write import write_stack_tiff
 from mitosam.workflows.runs import Run
 from results_experiments import Data, Experiment, Tune, experiments
-from results_pages import Finished, write_pages
+from results_pages import write_pages
+from results_records import Record, read_records, write_record
 
 ROOT = Path(__file__).parents[1]
 CURVE_SECTIONS = (1, 2, 4, 8, 16, 64)
@@ -38,13 +40,7 @@ QUICK = (
 
 
 def real_data(folder: Path) -> tuple[Data, Data]:
-    """EPFL and SBEM.
-
-    Raises
-    ------
-    InputNotFoundError
-        They are not in `folder`.
-    """
+    """EPFL and SBEM, which `folder` holds."""
     epfl = Data(
         folder=folder,
         images="epfl/training.tif",
@@ -62,14 +58,25 @@ def real_data(folder: Path) -> tuple[Data, Data]:
         validation="11-12",
         test="15-20",
     )
-    for name in (epfl.images, epfl.masks, sbem.images, sbem.masks):
-        if not (folder / name).exists():
-            raise InputNotFoundError(
-                f"{folder / name} does not exist; the results need the EPFL and SBEM volumes "
-                "(docs/results/README.md says where they are from), so give the folder that holds "
-                "epfl/ and sbem/"
-            )
     return epfl, sbem
+
+
+def require_files(*volumes: Data) -> None:
+    """That they are there.
+
+    Raises
+    ------
+    InputNotFoundError
+        One is not.
+    """
+    for data in volumes:
+        for name in (data.images, data.masks):
+            if not (data.folder / name).exists():
+                raise InputNotFoundError(
+                    f"{data.folder / name} does not exist; the results need the EPFL and SBEM "
+                    "volumes (docs/results/README.md says where they are from), so give the "
+                    "folder that holds epfl/ and sbem/"
+                )
 
 
 def made_up_data(folder: Path) -> tuple[Data, Data]:
@@ -92,20 +99,27 @@ def made_up_data(folder: Path) -> tuple[Data, Data]:
     return found[0], found[1]
 
 
-def run_all(plan: list[Experiment], runs: Path, docs: Path, console: Console) -> None:
-    """Run what is not finished, and write the pages after each that ends."""
+def run_all(
+    plan: list[Experiment],
+    planned: list[Experiment],
+    runs: Path,
+    docs: Path,
+    console: Console,
+) -> None:
+    """Run what is not finished, and write the pages on all records after each that ends."""
     progress = ScreenProgress(console)
     for number, experiment in enumerate(plan, start=1):
         folder = runs / experiment.name
         console.rule(f"{number} of {len(plan)}: {experiment.name}")
         if is_finished(folder):
             console.print("finished before")
-            continue
-        if not isinstance(experiment, Tune):
-            shutil.rmtree(folder, ignore_errors=True)  # scoring starts anew; embeddings are kept
-        experiment.run(folder, progress)
-        write_pages(docs, finished(plan, runs), [one.name for one in plan])
-    write_pages(docs, finished(plan, runs), [one.name for one in plan])
+        else:
+            if not isinstance(experiment, Tune):
+                shutil.rmtree(folder, ignore_errors=True)  # scoring anew; embeddings are kept
+            experiment.run(folder, progress)
+        record = Record.of(experiment.name, experiment.command(), Run.open(folder))
+        write_record(docs, record)
+        write_pages(docs, read_records(docs, [one.name for one in planned]), planned)
 
 
 def chosen(plan: list[Experiment], only: str | None) -> list[Experiment]:
@@ -131,15 +145,6 @@ def is_finished(folder: Path) -> bool:
     return (folder / "report.html").exists()
 
 
-def finished(plan: list[Experiment], runs: Path) -> list[Finished]:
-    """What there is to write about."""
-    return [
-        Finished(name=one.name, command=one.command(), run=Run.open(runs / one.name))
-        for one in plan
-        if is_finished(runs / one.name)
-    ]
-
-
 def main() -> None:
     """Run everything; what a user can mend is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -157,8 +162,10 @@ def main() -> None:
             plan, docs = experiments(epfl, sbem, (1, 2), 7, QUICK), runs / "docs"
         else:
             runs, docs = ROOT / "runs" / "results", ROOT / "docs" / "results"
-            plan = experiments(*real_data(options.data), CURVE_SECTIONS, POOL)
-        run_all(chosen(plan, options.only), runs, docs, console)
+            epfl, sbem = real_data(options.data)
+            require_files(epfl, sbem)
+            plan = experiments(epfl, sbem, CURVE_SECTIONS, POOL)
+        run_all(chosen(plan, options.only), plan, runs, docs, console)
     except MitosamError as error:
         console.print(f"error: {error}", markup=False, soft_wrap=True, highlight=False)
         sys.exit(2)

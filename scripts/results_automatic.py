@@ -1,10 +1,8 @@
-"""The page of docs/results on segmentation without prompts, written from finished runs."""
+"""The page of docs/results on segmentation without prompts, written from records."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mitosam.reporting.words import number
@@ -36,15 +34,6 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("volume error", lambda row: f"{100 * float(row['relative_volume_error'] or 'nan'):+.1f} %"),
     ("ASD / HD95, nm", lambda row: _pair(row, "asd_nm", "hd95_nm", digits=0)),
 )
-
-
-def rows_of(folder: Path) -> list[Row]:
-    """The lines of a run's automatic.csv; none where there is no such file."""
-    path = folder / "automatic.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def automatic_parts(

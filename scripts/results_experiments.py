@@ -19,12 +19,6 @@ from mitosam.workflows.transfer import transfer
 
 CURVE_SCORING = ("evaluation.max_sections=8",)
 NO_HEAD = ("head.enabled=false",)
-# What is published here was trained before late blocks, corrections, candidates and predicted IoU
-# were (docs/results/components.md).
-AS_PUBLISHED = (
-    *("training.parts=decoder", "training.max_corrections=0", "training.object_jitter=0.1"),
-    *("training.iou_weight=0", "training.candidates_weight=0"),
-)
 # From so many annotated sections, without validation, the head is trained too.
 FEW, FEW_HEAD = 4, ("head.steps=1000",)
 
@@ -158,13 +152,13 @@ def experiments(
 ) -> list[Experiment]:
     """All experiments, those that others build on first."""
     volumes: list[Experiment] = [
-        Tune(name="epfl-default", data=epfl, overrides=(*AS_PUBLISHED, *extra)),
+        Tune(name="epfl-default", data=epfl, overrides=extra),
         Rescore(
             name="epfl-default-patch",
             source="epfl-default",
             overrides=('evaluation.objects="patch"',),
         ),
-        Tune(name="sbem-default", data=sbem, overrides=(*AS_PUBLISHED, *extra)),
+        Tune(name="sbem-default", data=sbem, overrides=extra),
         Tune(name="epfl-paper", data=epfl, preset="paper", overrides=extra),
         Tune(name="sbem-paper", data=sbem, preset="paper", overrides=extra),
         Transfer(name="epfl-to-sbem-default", source="epfl-default", data=sbem),
@@ -176,7 +170,7 @@ def experiments(
             data=epfl,
             train=spread(count, pool),
             validation="",
-            overrides=(*AS_PUBLISHED, *CURVE_SCORING, *NO_HEAD, *extra),
+            overrides=(*CURVE_SCORING, *NO_HEAD, *extra),
         )
         for count in curve
     ]
@@ -185,7 +179,7 @@ def experiments(
         data=epfl,
         train=spread(FEW, pool),
         validation="",
-        overrides=(*AS_PUBLISHED, *FEW_HEAD, *CURVE_SCORING, *extra),
+        overrides=(*FEW_HEAD, *CURVE_SCORING, *extra),
     )
     every = Rescore(name="curve-all", source="epfl-default", overrides=CURVE_SCORING)
     return [*volumes, few, *tuned, every]

@@ -1,4 +1,4 @@
-"""The pages, figures and table of docs/results, written from finished runs."""
+"""The pages, figures and table of docs/results, written from the records of experiments."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mitosam.evaluation.scores import METHODS, PROTOCOLS, Method, Protocol
-from mitosam.evaluation.summary import Difference, Group, PairedDifference, SummaryRow
 from mitosam.reporting.words import (
     METHOD_TITLES,
     PROTOCOL_TITLES,
@@ -27,9 +25,6 @@ from mitosam.reporting.words import (
     signed,
 )
 from mitosam.storage import atomic_path, write_text
-from mitosam.workflows.evaluate import Evaluation, read_evaluation
-from mitosam.workflows.prepare import describe_split
-from mitosam.workflows.runs import Run
 from results_automatic import (
     FILE,
     OVERVIEW_HEADER,
@@ -37,8 +32,9 @@ from results_automatic import (
     TITLE,
     automatic_parts,
     overview_rows,
-    rows_of,
 )
+from results_experiments import Experiment
+from results_records import Metric, Record, Scores
 
 COLOURS: dict[Method, str] = {
     "base": "#8a6d3b",
@@ -46,37 +42,14 @@ COLOURS: dict[Method, str] = {
     "filled box": "#9a9a9a",
     "inscribed ellipse": "#9a9a9a",
 }
+METRICS: tuple[Metric, ...] = ("dice", "iou")
+LEVELS: tuple[tuple[Method, str], ...] = (("base", "--"), ("inscribed ellipse", ":"))
 MARKERS: dict[Method, str] = {
     "base": "s",
     "tuned": "o",
     "filled box": "D",
     "inscribed ellipse": "^",
 }
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An experiment whose run is finished."""
-
-    name: str
-    command: str
-    run: Run
-
-    @cached_property
-    def evaluation(self) -> Evaluation:
-        """Its scores and tables."""
-        return read_evaluation(self.run)
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What run.json says."""
-        return self.run.provenance()
-
-    def row(self, protocol: Protocol, method: Method, group: Group = "all") -> SummaryRow | None:
-        """One row of its summary."""
-        key = (protocol, method, group)
-        rows = self.evaluation.summary
-        return next((r for r in rows if (r.protocol, r.method, r.group) == key), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +101,13 @@ on 124 and validated on 4, scored on the same 8.""",
 )
 
 
-def write_pages(folder: Path, results: Sequence[Finished], planned: Sequence[str]) -> None:
+def write_pages(folder: Path, results: Sequence[Record], planned: Sequence[Experiment]) -> None:
     """Write README.md, a page for each group of experiments, their figures, and summary.csv."""
     for page in PAGES:
         members = [one for one in results if one.name.startswith(page.prefixes)]
         if members:
             write_text(folder / page.file, _page(page, members, folder))
-    automatic = [one for one in results if rows_of(one.run.folder)]
+    automatic = [one for one in results if one.automatic]
     if automatic:
         write_text(folder / FILE, _automatic_page(automatic))
     _draw_overview(results, folder / "overview.svg")
@@ -142,14 +115,14 @@ def write_pages(folder: Path, results: Sequence[Finished], planned: Sequence[str
     write_text(folder / "README.md", _overview(results, planned))
 
 
-def _automatic_page(members: Sequence[Finished]) -> str:
+def _automatic_page(members: Sequence[Record]) -> str:
     parts = [f"# {TITLE}", WRITTEN, TEXT]
     for one in members:
-        parts += automatic_parts(one.name, one.command, one.facts, rows_of(one.run.folder))
+        parts += automatic_parts(one.name, one.command, one.facts, one.automatic)
     return "\n\n".join(parts) + "\n"
 
 
-def _page(page: Page, members: Sequence[Finished], folder: Path) -> str:
+def _page(page: Page, members: Sequence[Record], folder: Path) -> str:
     parts = [f"# {page.title}", WRITTEN, page.text]
     if page.file == "learning-curve.md":
         _draw_curve(members, folder / "learning-curve.svg")
@@ -171,13 +144,15 @@ CVLab, `training.tif` and `training_groundtruth.tif`) and `sbem/` (`mito_testsam
 encoded by an earlier experiment."""
 
 
-def _overview(results: Sequence[Finished], planned: Sequence[str]) -> str:
-    missing = [name for name in planned if name not in {one.name for one in results}]
+def _overview(results: Sequence[Record], planned: Sequence[Experiment]) -> str:
+    commands = {one.name: one.command for one in results}
+    missing = [one.name for one in planned if one.name not in commands]
+    earlier = [one.name for one in planned if commands.get(one.name) not in (None, one.command())]
     rows = [
         [
             f"`{one.name}`",
             protocol,
-            str(tuned.count),
+            tuned.count,
             *(_mean(one.row(protocol, method)) for method in ("base", "inscribed ellipse")),
             _with_interval(tuned),
         ]
@@ -196,31 +171,36 @@ def _overview(results: Sequence[Finished], planned: Sequence[str]) -> str:
         _table(header, rows),
     ]
     parts += ["![Mean IoU of base and tuned model and rivals](overview.svg)"]
-    without = [row for one in results for row in overview_rows(one.name, rows_of(one.run.folder))]
+    without = [row for one in results for row in overview_rows(one.name, one.automatic)]
     if without:
         parts += [f"Without prompts, see [{TITLE}]({FILE}):", _table(OVERVIEW_HEADER, without)]
     parts += ["All rows, with medians, pooled scores and groups: [summary.csv](summary.csv)."]
+    if earlier:
+        parts += [
+            f"Trained with earlier settings, which their commands name: {', '.join(earlier)}."
+        ]
     if missing:
         parts += [f"Not run yet: {', '.join(missing)}."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _without_curve(results: Sequence[Finished]) -> list[Finished]:
+def _without_curve(results: Sequence[Record]) -> list[Record]:
     return [one for one in results if not one.name.startswith("curve-")]
 
 
-def _has(page: Page, results: Sequence[Finished]) -> bool:
+def _has(page: Page, results: Sequence[Record]) -> bool:
     return any(one.name.startswith(page.prefixes) for one in results)
 
 
-def _experiment(one: Finished) -> Iterator[str]:
+def _experiment(one: Record) -> Iterator[str]:
     """The section of a page on one experiment."""
     yield f"## `{one.name}`"
     yield f"```console\n$ {one.command}\n```"
     yield _table(("", ""), [[name, text] for name, text in _facts(one)])
-    rows = [row for row in one.evaluation.summary if row.group == "all"]
+    rows = [row for row in one.rows() if row.group == "all"]
     yield _table(SCORE_HEADER, [_score_cells(row) for row in rows])
-    yield _table(DIFFERENCE_HEADER, [_difference_cells(row) for row in one.evaluation.differences])
+    differences = one.rows(differences=True)
+    yield _table(DIFFERENCE_HEADER, [_difference_cells(row) for row in differences])
 
 
 SCORE_HEADER = (
@@ -233,64 +213,51 @@ DIFFERENCE_HEADER = (
 )
 
 
-def _difference_cells(row: PairedDifference) -> list[str]:
+def _difference_cells(row: Scores) -> list[str]:
     return [
         row.protocol,
         row.group,
-        str(row.num_pairs),
-        _difference(row.dice),
-        _difference(row.iou),
-        percent(row.iou.share_improved),
+        row.count,
+        *(f"{signed(row.of(m, 'mean'))} ({interval(row.interval(m))})" for m in METRICS),
+        percent(row.of("iou", "share_improved")),
     ]
 
 
-def _facts(one: Finished) -> list[tuple[str, str]]:
-    facts, parts = one.facts, one.run.parts()
+def _facts(one: Record) -> list[tuple[str, str]]:
+    facts = one.facts
     model = f"{facts['base_model']}, weights {facts['base_model_hash'][:12]}"
     rows = [
         ("date", str(facts["created"])[:10]),
-        ("mitosam", facts["packages"]["mitosam"]),
+        ("mitosam", facts["version"]),
         ("model", ", ".join([model, *(facts[k] for k in ("precision", "device") if k in facts)])),
-        ("seed", str(one.run.settings.seed)),
+        ("seed", str(facts["seed"])),
         ("training", f"{facts['steps']} steps, best at {facts['best_step']}")
         if "steps" in facts
         else ("training", "none here"),
         ("machine", f"{facts.get('processor', 'unknown')}, {facts['cores']} cores"),
         ("duration", f"{float(facts['seconds']) / 60:.1f} min"),
     ]
-    for part in parts:
-        z, y, x = part.volume.shape_zyx
-        rows += [
-            ("data", f"{part.volume.name}, {z} sections of {y} x {x}"),
-            ("images, SHA-256", part.volume.images_sha256[:16]),
-            ("masks, SHA-256", part.volume.masks_sha256[:16]),
-            ("split", describe_split(part.split)),
-        ]
-    return rows
+    return rows + [row for part in one.parts for row in part.items()]
 
 
-def _score_cells(row: SummaryRow) -> list[str]:
+def _score_cells(row: Scores) -> list[str]:
     return [
         row.protocol,
-        METHOD_TITLES[row.method],
-        str(row.count),
-        *(f"{number(s.mean)} ({interval(s.interval)})" for s in (row.dice, row.iou)),
-        f"{number(row.dice.median)} / {number(row.iou.median)}",
-        f"{number(row.dice.pooled)} / {number(row.iou.pooled)}",
+        METHOD_TITLES[cast("Method", row.method)],
+        row.count,
+        *(f"{number(row.of(m, 'mean'))} ({interval(row.interval(m))})" for m in METRICS),
+        *(" / ".join(number(row.of(m, s)) for m in METRICS) for s in ("median", "pooled")),
     ]
 
 
-def _difference(difference: Difference) -> str:
-    return f"{signed(difference.mean)} ({interval(difference.interval)})"
+def _mean(row: Scores | None) -> str:
+    return " / ".join(number(row.of(m, "mean")) for m in METRICS) if row else ""
 
 
-def _mean(row: SummaryRow | None) -> str:
-    return f"{number(row.dice.mean)} / {number(row.iou.mean)}" if row else ""
-
-
-def _with_interval(row: SummaryRow) -> str:
-    dice, iou = (f"**{number(s.mean)}** ({interval(s.interval)})" for s in (row.dice, row.iou))
-    return f"{dice} / {iou}"
+def _with_interval(row: Scores) -> str:
+    return " / ".join(
+        f"**{number(row.of(m, 'mean'))}** ({interval(row.interval(m))})" for m in METRICS
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -298,49 +265,48 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _csv(results: Sequence[Finished]) -> str:
+def _csv(results: Sequence[Record]) -> str:
     """The runs' summary.csv one after the other, with the experiment's name in front."""
     text = io.StringIO()
     writer = None
     for one in results:
-        with (one.run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                named = {"experiment": one.name, **row}
-                if writer is None:
-                    writer = csv.DictWriter(text, list(named), lineterminator="\n")
-                    writer.writeheader()
-                writer.writerow(named)
+        for row in one.summary:
+            named = {"experiment": one.name, **row}
+            if writer is None:
+                writer = csv.DictWriter(text, list(named), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(named)
     return text.getvalue()
 
 
-def _num_sections(one: Finished) -> int:
-    """Annotated sections that the model has seen, those of validation included."""
-    splits = [part.split for part in one.run.parts()]
-    return sum(len(split.train) + len(split.validation) for split in splits)
+def _by_sections(one: Record) -> int:
+    return one.num_sections
 
 
-def _curve(members: Sequence[Finished]) -> str:
+def _curve(members: Sequence[Record]) -> str:
     header = ["sections", *(f"{protocol}, Dice / IoU" for protocol in PROTOCOLS)]
     base = [["0 (base)", *(_mean(members[0].row(p, "base")) for p in PROTOCOLS)]]
     tuned = [
-        [str(_num_sections(one)), *(_mean(one.row(p, "tuned")) for p in PROTOCOLS)]
-        for one in sorted(members, key=_num_sections)
+        [str(one.num_sections), *(_mean(one.row(p, "tuned")) for p in PROTOCOLS)]
+        for one in sorted(members, key=_by_sections)
     ]
     return _table(header, base + tuned)
 
 
-def _draw_curve(members: Sequence[Finished], path: Path) -> None:
+def _draw_curve(members: Sequence[Record], path: Path) -> None:
     """Mean IoU against the number of sections, a panel for each protocol."""
-    ordered = sorted(members, key=_num_sections)
-    counts = [_num_sections(one) for one in ordered]
+    ordered = sorted(members, key=_by_sections)
+    counts = [one.num_sections for one in ordered]
     figure = Figure(figsize=(9, 3), layout="constrained")
     for axis, protocol in zip(figure.subplots(1, 3, sharey=True), PROTOCOLS, strict=True):
         axis.set_title(PROTOCOL_TITLES[protocol], loc="left", fontsize=10)
         _draw_levels(axis, ordered[0], protocol)
         rows = [row for one in ordered if (row := one.row(protocol, "tuned"))]
-        low, high = ([getattr(r.iou.interval, end) for r in rows] for end in ("low", "high"))
+        low, high = ([r.of("iou", end) for r in rows] for end in ("low", "high"))
         axis.fill_between(counts, low, high, color=COLOURS["tuned"], alpha=0.2, lw=0)
-        axis.plot(counts, [r.iou.mean for r in rows], "o-", color=COLOURS["tuned"], label="tuned")
+        axis.plot(
+            counts, [r.of("iou", "mean") for r in rows], "o-", color=COLOURS["tuned"], label="tuned"
+        )
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_locator(FixedLocator(counts))
         axis.xaxis.set_minor_locator(NullLocator())
@@ -352,16 +318,16 @@ def _draw_curve(members: Sequence[Finished], path: Path) -> None:
     _save(figure, path)
 
 
-def _draw_levels(axis: Axes, one: Finished, protocol: Protocol) -> None:
+def _draw_levels(axis: Axes, one: Record, protocol: Protocol) -> None:
     """The base model and the ellipse, which no section changes."""
-    for method, style in (("base", "--"), ("inscribed ellipse", ":")):
-        row = one.row(protocol, "base" if method == "base" else "inscribed ellipse")
+    for method, style in LEVELS:
+        row = one.row(protocol, method)
         if row:
-            colour = COLOURS[row.method]
-            axis.axhline(row.iou.mean, color=colour, ls=style, lw=1.2, label=method)
+            colour = COLOURS[method]
+            axis.axhline(row.of("iou", "mean"), color=colour, ls=style, lw=1.2, label=method)
 
 
-def _draw_overview(results: Sequence[Finished], path: Path) -> None:
+def _draw_overview(results: Sequence[Record], path: Path) -> None:
     """Mean IoU of every method, a line for each experiment and a panel for each protocol."""
     shown = _without_curve(results)[::-1]
     if not shown:
@@ -371,7 +337,7 @@ def _draw_overview(results: Sequence[Finished], path: Path) -> None:
         axis.set_title(PROTOCOL_TITLES[protocol], loc="left", fontsize=10)
         for method in METHODS:
             rows = [(y, row) for y, one in enumerate(shown) if (row := one.row(protocol, method))]
-            means, places = [row.iou.mean for _, row in rows], [y for y, _ in rows]
+            means, places = [row.of("iou", "mean") for _, row in rows], [y for y, _ in rows]
             axis.plot(
                 means, places, MARKERS[method], color=COLOURS[method], ms=5, ls="", label=method
             )
