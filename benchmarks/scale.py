@@ -1,6 +1,6 @@
 """How segmenting grows: with the volume's size, with workers, and what blocks cost.
 
-python -m benchmarks.scale            about a quarter of an hour on 2 cores
+python -m benchmarks.scale            about a quarter of an hour on 2 cores, a round
 python -m benchmarks.scale --quick    to see that it works
 
 A whole run writes docs/results/scale.md and scale.json; a quick one build/scale.md.
@@ -21,6 +21,7 @@ from benchmarks.fresh import ROOT, Setup
 from benchmarks.machine import describe_machine
 from benchmarks.scale_page import to_markdown
 from benchmarks.scale_runs import Found, Growth, Run, Sharing
+from benchmarks.scale_subject import volume_name
 from benchmarks.spread import Spread
 from mitosam.storage import write_text
 
@@ -36,7 +37,7 @@ class Effort:
     roomy_gb: float = 16.0
 
 
-FULL = Effort(growth=(1, 2, 3), sharing=3, rounds=2)
+FULL = Effort(growth=(1, 2, 3), sharing=2, rounds=1)
 QUICK = Effort(growth=(1,), sharing=1, rounds=1)
 
 
@@ -50,14 +51,15 @@ def main() -> None:
         setup = Setup(
             folder=folder, images=None, masks=None, threads=asked.threads, quick=asked.quick
         )
+        growth = ask_growth(setup, effort)
         found = Found(
             date=time.strftime("%Y-%m-%d"),
             command=f"python -m benchmarks.scale {how}",
             machine=describe_machine(asked.threads),
             load=load,
             threads=asked.threads,
-            growth=ask_growth(setup, effort),
-            sharing=ask_sharing(setup, effort),
+            growth=growth,
+            sharing=ask_sharing(setup, effort, growth[effort.growth.index(effort.sharing)]),
         )
     write_text(out, to_markdown(found))
     write_text(out.with_suffix(".json"), json.dumps(asdict(found), indent=2) + "\n")
@@ -75,15 +77,14 @@ def ask_growth(setup: Setup, effort: Effort) -> list[Growth]:
     ]
 
 
-def ask_sharing(setup: Setup, effort: Effort) -> Sharing:
-    """One volume: with all memory it could want, by blocks, on one thread, by two workers."""
-    size = _subject(setup, effort.sharing)
+def ask_sharing(setup: Setup, effort: Effort, blocks: Growth) -> Sharing:
+    """One volume that was segmented by blocks: in one piece, on one thread, by two workers."""
     alone = Setup(**{**asdict(setup), "threads": 1})
     rounds = effort.rounds
     return Sharing(
-        gigavoxels=size,
+        gigavoxels=blocks.gigavoxels,
         roomy=_run(setup, effort.sharing, 1, effort.roomy_gb, rounds),
-        blocks=_run(setup, effort.sharing, 1, effort.bounded_gb, rounds),
+        blocks=blocks.run,
         one_thread=_run(alone, effort.sharing, 1, effort.bounded_gb, rounds),
         two_workers=_run(setup, effort.sharing, 2, effort.bounded_gb, rounds),
         bounded_gb=effort.bounded_gb,
@@ -100,7 +101,12 @@ def _run(setup: Setup, cells: int, num_workers: int, memory_gb: float, rounds: i
     for _ in range(rounds):
         started = time.perf_counter()
         answers.append(
-            setup.fresh("scaling", cells=cells, num_workers=num_workers, memory_gb=memory_gb)
+            setup.fresh(
+                "scaling",
+                volume=volume_name(cells),
+                num_workers=num_workers,
+                memory_gb=memory_gb,
+            )
         )
         took = time.perf_counter() - started
         print(f"{cells}² cells, {num_workers} workers, {memory_gb:g} GB: {took:.0f} s", flush=True)

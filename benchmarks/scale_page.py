@@ -6,9 +6,7 @@ from benchmarks.page import table
 from benchmarks.scale_runs import Found, Growth, Run, Sharing, marginal_cpu_s
 from benchmarks.scale_subject import (
     CELL_PX,
-    ENCODED_SHARE,
     NUM_SECTIONS,
-    TILE_PX,
     TISSUE_ZYX,
 )
 
@@ -23,21 +21,21 @@ def to_markdown(found: Found) -> str:
 
 def _opening(found: Found) -> str:
     depth, height, width = TISSUE_ZYX
-    times = 1 / ENCODED_SHARE
+    times = NUM_SECTIONS * CELL_PX**2 / (depth * height * width)
     return f"""# Scale
 
 <!-- Written by `python -m benchmarks.scale`. -->
 
 {found.date}, `{found.command}`. {found.machine}.
 Load of the machine before the run: {found.load:.1f}. Every measurement ran in a process of its own,
-one after the other; times are min / median / max in seconds.
+one after the other; several times of one thing are min / median / max, in seconds.
 
 Volumes are OME-Zarr of {NUM_SECTIONS} sections in cells of {CELL_PX} x {CELL_PX} px. Each cell
-holds made-up tissue, {depth} x {height} x {width} voxels of it in slices, and nothing else; what is
-empty is neither on the disk nor encoded. So of a volume, 1/{times:.0f} is in tiles of {TILE_PX} px
-that are encoded, and a dense volume costs up to {times:.0f} times as much a gigavoxel. Each is
-segmented by `mitosam segment --model vit_t --method head`, from the images to labels, tables,
-previews and report.
+holds made-up tissue, {depth} x {height} x {width} voxels of it in slices, and nothing else.
+Tissue is 1/{times:.0f} of the volume. What is empty is neither on the disk nor encoded, so these
+figures compare volumes and ways with each other; what dense tissue costs is in [speed](speed.md).
+Each volume is segmented by `mitosam segment --model vit_t --method head`, from the images to
+labels, tables, previews and report.
 """
 
 
@@ -63,7 +61,6 @@ def _growth(growth: list[Growth]) -> str:
         for name in names
     ]
     more = marginal_cpu_s(growth)
-    dense = more / ENCODED_SHARE
     return f"""## With the volume's size
 
 One process:
@@ -73,8 +70,7 @@ Seconds a gigavoxel of each stage:
 
 {table(["stage", *(f"{one.gigavoxels:.2f}" for one in growth)], stages)}
 A further gigavoxel takes **{more:.0f} processor seconds**, which at {PRICE_PER_CORE_HOUR:g} USD a
-core-hour (an example) are **{_dollars(more)} USD**; a gigavoxel of encoded tiles, {dense:.0f}
-seconds and {_dollars(dense)} USD.
+core-hour (an example) are **{_dollars(more)} USD**.
 """
 
 

@@ -23,9 +23,6 @@ TISSUE_ZYX = (12, 384, 384)
 CORNER_YX = (64, 64)  # of the tissue in its cell: inside one tile, as tiles are cut
 # The tissue lies in slices, so that every block, as deep as blocks are, has its share.
 PERIOD, SLICE, BEFORE = 16, 4, 6
-TILE_PX = 512
-ENCODED_SHARE = TISSUE_ZYX[0] * TILE_PX**2 / (NUM_SECTIONS * CELL_PX**2)
-"""Of the volume, the tiles that hold anything; others are not encoded."""
 
 
 def measure(*, folder: str, cells: int) -> dict[str, Any]:

@@ -7,23 +7,31 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh import reply
-from benchmarks.scale_subject import volume_name
 from mitosam.workflows.segment import segment
 from mitosam.workflows.segment_folder import FACTS
 
 
-def measure(*, folder: str, cells: int, num_workers: int, memory_gb: float) -> dict[str, Any]:
+def measure(
+    *,
+    folder: str,
+    volume: str,
+    num_workers: int,
+    memory_gb: float,
+    voxel_size_nm: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """Seconds of the whole and of each stage, processor seconds, peak memory of any process."""
-    images = Path(folder) / volume_name(cells)
+    images = Path(folder) / volume
+    size_nm = (voxel_size_nm[0], voxel_size_nm[1], voxel_size_nm[2]) if voxel_size_nm else None
     with tempfile.TemporaryDirectory(dir=folder) as out:
         started = time.perf_counter()
         result = segment(
             images, Path(out) / "result", model="vit_t", method="head",
-            num_workers=num_workers, memory_gb=memory_gb,
+            num_workers=num_workers, memory_gb=memory_gb, voxel_size_nm=size_nm,
         )  # fmt: skip
         seconds = time.perf_counter() - started
         facts = json.loads((result.out / FACTS).read_text("utf-8"))

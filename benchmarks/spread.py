@@ -26,4 +26,6 @@ class Spread:
         )
 
     def __str__(self) -> str:
+        if self.count == 1:
+            return f"{self.median:.3g}"
         return f"{self.least:.3g} / {self.median:.3g} / {self.most:.3g}"
