@@ -207,7 +207,7 @@ def test_a_changed_study_is_told_by_what_changed(study):
 
 
 def test_the_shipped_studies_are_found_by_name():
-    assert shipped_studies() == ["components", "phantom"]
+    assert shipped_studies() == ["components", "phantom", "sections"]
     assert read_study("phantom").cells()
     assert find_study("phantom").name == "phantom.toml"
 
