@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def ablate(
     study: Annotated[
         str,
-        typer.Argument(help='A study file (docs/ablation.md), or "components" or "phantom".'),
+        typer.Argument(help='A study file (docs/ablation.md), or "components", "sections" or "phantom".'),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.")],
     *,
