@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def ablate(
     study: Annotated[
         str,
-        typer.Argument(help='A study file (docs/ablation.md), or "components", "sections" or "phantom".'),
+        typer.Argument(
+            help='A study file (docs/ablation.md), or "components", "sections" or "phantom".'
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.")],
     *,

@@ -13,6 +13,9 @@ from mitosam.inference.blocks import STEP_PX, BlockGrid
 
 PANE_PX = 2048
 """Sides of panes are about as long; sections of up to one and a half times this are one."""
+HEAD_PANE_PX = 4096
+"""The same for the head alone, which needs less memory a pixel. Tiles at the edges of panes are
+encoded for both sides, so larger panes are less work."""
 MAX_VOXELS = 1 << 26
 """Of the maps that are computed before they are written."""
 MAX_SECTIONS = 16
@@ -38,17 +41,21 @@ class Pane:
         return cls(inner=everything, outer=everything, shape_yx=shape_yx)
 
 
-def pane_grid(shape_zyx: tuple[int, int, int], max_voxels: int = MAX_VOXELS) -> BlockGrid:
+def pane_grid(
+    shape_zyx: tuple[int, int, int], pane_px: int, max_voxels: int = MAX_VOXELS
+) -> BlockGrid:
     """Blocks of a pane each, as many sections deep as so many voxels are.
 
-    >>> pane_grid((165, 768, 1024)).block_zyx, pane_grid((900, 10_000, 12_000)).block_zyx
-    ((16, 768, 1024), (16, 2048, 2048))
+    >>> pane_grid((165, 768, 1024), 2048).block_zyx
+    (16, 768, 1024)
+    >>> pane_grid((900, 10_000, 12_000), 2048).block_zyx
+    (16, 2048, 2048)
     """
-    height, width = (_side(length) for length in shape_zyx[1:])
+    height, width = (_side(length, pane_px) for length in shape_zyx[1:])
     depth = min(MAX_SECTIONS, max(1, max_voxels // (height * width)), shape_zyx[0])
     return BlockGrid(shape_zyx, (depth, height, width))
 
 
-def _side(length: int) -> int:
-    num = max(1, round(length / PANE_PX))
+def _side(length: int, pane_px: int) -> int:
+    num = max(1, round(length / pane_px))
     return length if num == 1 else math.ceil(length / num / STEP_PX) * STEP_PX

@@ -20,7 +20,7 @@ from mitosam.inference.head_maps import PixelModel
 from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.instances import label_maps
 from mitosam.inference.maps import SectionMaps
-from mitosam.inference.panes import Pane
+from mitosam.inference.panes import HEAD_PANE_PX, PANE_PX, Pane
 from mitosam.inference.point_grid import segment_by_grid
 from mitosam.inference.prompted import Candidates, segment_candidates
 from mitosam.inference.section_embedding import embedding_windows, pane_embedding
@@ -115,6 +115,10 @@ class Segmenter:
         """How far round a pane its maps depend on the section."""
         reach = {"head": 0, "prompted": REFINED_PX, "grid": REFINED_PX}[method]
         return reach + (0 if method == "grid" else CONTEXT_PX + self.tile_px + STRIDE_PX)
+
+    def pane_px(self, method: Method) -> int:
+        """About how long the sides of panes are."""
+        return HEAD_PANE_PX if method == "head" else PANE_PX
 
     def reach_sections(self, method: Method) -> tuple[int, int]:
         """How many sections before and after one its maps depend on."""

@@ -23,7 +23,7 @@ from mitosam.data.spacing import section_spacing_px
 from mitosam.geometry import Box
 from mitosam.inference.blocks import BlockGrid
 from mitosam.inference.instance_settings import InstanceSettings
-from mitosam.inference.panes import pane_grid
+from mitosam.inference.panes import PANE_PX, pane_grid
 from mitosam.io.open import open_volume
 from mitosam.io.place import Place
 from mitosam.io.volume import Volume
@@ -79,7 +79,7 @@ class Job:
         `CHECKED_VOXELS`, some blocks are.
         """
         digest = hashlib.sha256()
-        grid = pane_grid(self.shape_zyx)
+        grid = pane_grid(self.shape_zyx, PANE_PX)
         for number in progress.track(_checked(grid), "checking images", unit="block"):
             digest.update(np.ascontiguousarray(self.read_box(grid.box(number))).data)
         head = self.segmenter.head

@@ -40,7 +40,9 @@ Read = Callable[[Box], Shaped[np.ndarray, "z y x"]]
 BlockStage = Callable[[int], None]
 
 
-def open_store(folder: Path, shape_zyx: tuple[int, int, int], memory_gb: float) -> MapStore:
+def open_store(
+    folder: Path, shape_zyx: tuple[int, int, int], memory_gb: float, pane_px: int
+) -> MapStore:
     """The store of a segmentation whose every process takes about so much memory.
 
     Maps that were begun in smaller blocks are gone on with in those.
@@ -51,7 +53,7 @@ def open_store(folder: Path, shape_zyx: tuple[int, int, int], memory_gb: float) 
     return MapStore(
         folder,
         shape_zyx,
-        grid=_or_begun(pane_grid(shape_zyx, at_once), folder),
+        grid=_or_begun(pane_grid(shape_zyx, pane_px, at_once), folder),
         label_grid=square_grid(shape_zyx, SECTIONS_PER_BLOCK, of_labels),
     )
 
@@ -143,7 +145,8 @@ def write_volumes(
     progress: Progress,
 ) -> dict[str, float]:
     """Labels and probabilities; the seconds that each stage took."""
-    store = open_store(work.folder / "maps", job.shape_zyx, memory_gb)
+    pane_px = job.segmenter.pane_px(job.method)
+    store = open_store(work.folder / "maps", job.shape_zyx, memory_gb, pane_px)
     each_block = on_workers(workers, progress)
     seals = {path: work.folder / f"{path.name}.seal" for path in (work.labels, work.probability)}
     for path, seal in seals.items():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from mitosam.inference import panes
 from mitosam.io.open import open_volume
 from mitosam.reporting.words import three_figures
+from mitosam.workflows.automatic import Segmenter
 from tests.segmentations import as_zarr, results, run, whole
 from tests.tiny_runs import VOXEL_SIZE_NM, rows_of
 
@@ -93,7 +93,7 @@ def test_large_sections_are_segmented_pane_by_pane(
     as_zarr(tmp_path / "em.ome.zarr", stack)
     whole_maps = {}
     for pane_px in (2048, 256):
-        monkeypatch.setattr(panes, "PANE_PX", pane_px)
+        monkeypatch.setattr(Segmenter, "pane_px", lambda *_, px=pane_px: px)
         out = tmp_path / str(pane_px)
         run(tmp_path / "em.ome.zarr", out, model, base_model, method=method, probability=True)
         whole_maps[pane_px] = whole(out / "probability.ome.zarr").astype(int)
