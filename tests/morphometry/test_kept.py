@@ -50,6 +50,9 @@ def test_keys_differ_in_facts_values_shapes_and_kinds():
         content_key({"n": 1}, {"labels": array.astype(np.int32)}),
         content_key({"n": 1}, {"labels": array[::-1]}),
         content_key({"n": 1}, {"labels": None}),
+        content_key({"n": 1}, {"labels": np.zeros_like(array)}),
+        content_key({"n": 1}, {"labels": np.zeros((2, 3), array.dtype)}),
+        content_key({"n": 1}, {"labels": np.full(array.shape, np.nan, np.float32)}),
     }
-    assert len(keys) == 6
+    assert len(keys) == 9
     assert content_key({"n": 1}, {"labels": array.copy()}) in keys
