@@ -42,8 +42,8 @@ def as_folder(path, stack):
         iio.imwrite(path / f"section_{z:02d}.png", section)
 
 
-def as_zarr(path, stack):
+def as_zarr(path, stack, voxel_size_nm=VOXEL_SIZE_NM):
     spec = VolumeSpec(
-        shape_zyx=stack.shape, dtype=stack.dtype, kind="image", voxel_size_nm=VOXEL_SIZE_NM
+        shape_zyx=stack.shape, dtype=stack.dtype, kind="image", voxel_size_nm=voxel_size_nm
     )
     write_ome_zarr(path, stack, spec)

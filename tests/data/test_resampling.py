@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,12 +10,15 @@ from hypothesis.extra.numpy import arrays
 
 from mitosam.data.phantom import make_phantom
 from mitosam.data.resampling import (
+    Resampling,
+    images_at_pixel,
     resample_image,
     resample_labels,
     scaled_shape,
     to_common_pixel,
 )
 from mitosam.errors import InputError
+from mitosam.geometry import Box, Window
 from mitosam.io.volume import volume_of_array
 
 SHAPES = st.tuples(st.integers(1, 24), st.integers(1, 24))
@@ -103,6 +108,37 @@ def test_the_voxel_size_says_what_pixels_really_are_and_z_stays():
     assert y == pytest.approx(101 * 5 / 63)
     assert abs(y * 63 - 8 * 63) <= 8 / 2
     assert scaled.section(1).shape == (63, 48)
+
+
+@given(IMAGES, SHAPES, st.data())
+def test_a_window_is_what_it_is_of_the_whole(section, shape, data):
+    whole = resample_image(section, shape)
+    (y, bottom), (x, right) = (
+        sorted(data.draw(st.tuples(st.integers(0, n - 1), st.integers(1, n)))) for n in shape
+    )
+    wanted = Window(y, x, max(bottom - y, 1), max(right - x, 1))
+    scaling = Resampling(section.shape, shape)
+    needed = scaling.needed(wanted)
+    place = needed.grown(data.draw(st.integers(0, 3)), section.shape)
+    found = scaling.apply(section[place.slices], place, wanted)
+    assert np.array_equal(found, whole[wanted.slices])
+
+
+@pytest.mark.parametrize("pixel_nm", [3.1, 12.5])
+def test_boxes_of_a_scaled_volume_are_those_of_its_sections(pixel_nm):
+    stack = np.random.default_rng(0).integers(0, 60000, (4, 90, 110)).astype(np.uint16)
+    boxes = []
+    images = replace(
+        volume_of_array("stack", stack),
+        read_box=lambda box: boxes.append(box) or stack[box.slices],
+    )
+    scaled = images_at_pixel(images, pixel_nm, (30.0, 5.0, 6.0))
+    _, height, width = scaled.shape_zyx
+    box = Box((1, height // 3, width // 2), (3, height // 2, width - 1))
+    expected = np.stack([scaled.section(z) for z in (1, 2)])[:, *box.slices[1:]]
+    np.testing.assert_array_equal(scaled.box(box), expected)
+    (read,) = boxes
+    assert np.prod(read.shape_zyx) < stack.size / 4
 
 
 def test_a_volume_of_that_pixel_size_is_read_as_it_is():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from mitosam.errors import InputError
+from mitosam.geometry import Box, Window
 from mitosam.io.volume import Volume
 
 if TYPE_CHECKING:
@@ -36,6 +36,34 @@ def scaled_shape(
     return height, width
 
 
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """Sections in another number of pixels, a window at a time, as `resample_image` gives them."""
+
+    old_yx: tuple[int, int]
+    new_yx: tuple[int, int]
+
+    def needed(self, wanted: Window) -> Window:
+        """The old pixels that a window of new ones is made of."""
+        (y, bottom), (x, right) = (
+            _reach(_weights(old, new)[span])
+            for old, new, span in zip(self.old_yx, self.new_yx, wanted.slices, strict=True)
+        )
+        return Window(y, x, bottom - y, right - x)
+
+    def apply(
+        self, pixels: Shaped[np.ndarray, "h w"], place: Window, wanted: Window
+    ) -> Shaped[np.ndarray, "height width"]:
+        """A window of the new pixels, from the old ones at `place`, which hold all it needs."""
+        rows, columns = (
+            _weights(old, new)[new_span][:, old_span]
+            for old, new, new_span, old_span in zip(
+                self.old_yx, self.new_yx, wanted.slices, place.slices, strict=True
+            )
+        )
+        return _blend(pixels, rows, columns)
+
+
 def to_common_pixel(
     images: Volume,
     masks: Volume,
@@ -54,42 +82,64 @@ def to_common_pixel(
         The voxel size is unknown, or nothing would be left of a section.
     """
     found = voxel_size_nm or images.voxel_size_nm or masks.voxel_size_nm
+    scaled = images_at_pixel(images, common_pixel_nm, found)
+    if scaled.shape_zyx == images.shape_zyx:
+        return scaled, replace(masks, voxel_size_nm=found)
+    shape_yx = scaled.shape_zyx[1:]
+    return scaled, replace(
+        masks,
+        shape_zyx=(len(masks), *shape_yx),
+        voxel_size_nm=scaled.voxel_size_nm,
+        read_section=lambda z: resample_labels(masks.section(z), shape_yx),
+        read_box=None,
+        chunk_zyx=None,
+    )
+
+
+def images_at_pixel(
+    images: Volume,
+    common_pixel_nm: float,
+    voxel_size_nm: tuple[float, float, float] | None = None,
+) -> Volume:
+    """The images of `to_common_pixel`, which are read by boxes where the volume is.
+
+    Raises
+    ------
+    InputError
+        The voxel size is unknown, or nothing would be left of a section.
+    """
+    found = voxel_size_nm or images.voxel_size_nm
     if found is None:
         raise InputError(
             f"{images.name} has no voxel size, which common_pixel_nm needs; "
             "say voxel_size_nm in the manifest, or pass --voxel-size"
         )
-    (_, old_height, old_width), (z_nm, y_nm, x_nm) = images.shape_zyx, found
-    height, width = scaled_shape((old_height, old_width), (y_nm, x_nm), common_pixel_nm)
-    if min(height, width) < MIN_SIDE_PX:
+    (_, *old_yx), (z_nm, y_nm, x_nm) = images.shape_zyx, found
+    old = (old_yx[0], old_yx[1])
+    new = scaled_shape(old, (y_nm, x_nm), common_pixel_nm)
+    if min(new) < MIN_SIDE_PX:
         raise InputError(
-            f"sections of {images.name} would be {width} x {height} px at {common_pixel_nm:g} nm "
+            f"sections of {images.name} would be {new[1]} x {new[0]} px at {common_pixel_nm:g} nm "
             "a pixel; choose a smaller common_pixel_nm, or check the voxel size"
         )
-    size_nm = (z_nm, y_nm * old_height / height, x_nm * old_width / width)
-    if (height, width) == (old_height, old_width):
-        return replace(images, voxel_size_nm=found), replace(masks, voxel_size_nm=found)
-    axes = _weights(old_height, height), _weights(old_width, width)
-    labels_scaled = partial(resample_labels, shape_yx=(height, width))
-    return (
-        _scaled(images, size_nm, (height, width), lambda section: _blend(section, *axes)),
-        _scaled(masks, size_nm, (height, width), labels_scaled),
-    )
+    if new == old:
+        return replace(images, voxel_size_nm=found)
+    scaling = Resampling(old, new)
 
+    def read_box(box: Box) -> Shaped[np.ndarray, "z y x"]:
+        (z0, y0, x0), (z1, y1, x1) = box.start_zyx, box.stop_zyx
+        wanted = Window(y0, x0, y1 - y0, x1 - x0)
+        place = scaling.needed(wanted)
+        bottom, right = place.y + place.height, place.x + place.width
+        stack = images.box(Box((z0, place.y, place.x), (z1, bottom, right)))
+        return np.stack([scaling.apply(section, place, wanted) for section in stack])
 
-def _scaled(
-    volume: Volume,
-    voxel_size_nm: tuple[float, float, float],
-    shape_yx: tuple[int, int],
-    scale: Callable[[np.ndarray], np.ndarray],
-) -> Volume:
-    """The volume as `scale` makes its sections when they are read."""
     return replace(
-        volume,
-        shape_zyx=(len(volume), *shape_yx),
-        voxel_size_nm=voxel_size_nm,
-        read_section=lambda z: scale(volume.section(z)),
-        read_box=None,
+        images,
+        shape_zyx=(len(images), *new),
+        voxel_size_nm=(z_nm, y_nm * old[0] / new[0], x_nm * old[1] / new[1]),
+        read_section=lambda z: resample_image(images.section(z), new),
+        read_box=read_box if images.read_box else None,
         chunk_zyx=None,
     )
 
@@ -153,6 +203,12 @@ def _blend(
     return np.asarray(np.ascontiguousarray(blended.astype(section.dtype)))
 
 
+def _reach(weights: csr_array) -> tuple[int, int]:
+    """The first column that is used, and the one after the last."""
+    return int(weights.indices.min()), int(weights.indices.max()) + 1
+
+
+@lru_cache(16)
 def _weights(num_old: int, num_new: int) -> csr_array:
     """How much of each old pixel goes into each new one, along one axis; each row adds up to 1."""
     from scipy.sparse import csr_array

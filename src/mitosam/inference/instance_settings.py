@@ -34,6 +34,13 @@ class InstanceSettings(BaseModel):
     min_sections: int = Field(default=1, ge=1)
     """Fewest sections an instance must span, unless it touches the first or the last one."""
 
+    def for_pixels(self, per_pixel: float) -> InstanceSettings:
+        """The same where so many pixels cover what one covered when they were chosen."""
+        areas = ("min_area_px", "min_volume_voxels", "min_whole_voxels")
+        scaled = {name: round(getattr(self, name) * per_pixel) for name in areas}
+        least = {"min_area_px": 1, "min_volume_voxels": 1, "min_whole_voxels": 0}
+        return self.model_copy(update={name: max(scaled[name], least[name]) for name in areas})
+
     def for_one_section(self) -> InstanceSettings:
         """The same for one section alone, in which an instance has an area and no volume."""
         return self.model_copy(

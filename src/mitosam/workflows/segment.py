@@ -81,6 +81,9 @@ def segment(
         Processes of this machine, or the address of a Dask cluster that sees the same files.
     memory_gb
         What a process may take, about. Labels do not depend on it, nor on the workers.
+    settings
+        Of the model and its methods. The model is shown pixels of `data.common_pixel_nm`, by
+        default of the size that its training scaled to, if it did; labels are on the volume's own.
 
     A segmentation that was killed goes on where it stopped, and ends at the same labels, if it is
     started again in the same way.
@@ -201,7 +204,7 @@ def _facts(
         "method": job.method,
         "instances": job.instances.model_dump(mode="json"),
         "method_settings": job.segmenter.settings_of(job.method),
-        "remarks": [WORTH] if order.is_shipped(job.method) else [],
+        "remarks": [*([WORTH] if order.is_shipped(job.method) else []), *job.remarks],
         "validation_scores": info.scores,
         "validation_sections": info.validation_sections,
         "normalisation": job.normalisation.to_dict(),

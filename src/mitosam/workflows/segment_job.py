@@ -19,6 +19,7 @@ from mitosam.data.intensity import (
     measure_normalisation,
     read_normalised_box,
 )
+from mitosam.data.resampling import Resampling, images_at_pixel
 from mitosam.data.spacing import section_spacing_px
 from mitosam.geometry import Box
 from mitosam.inference.blocks import BlockGrid
@@ -33,7 +34,14 @@ from mitosam.progress import SILENT, Progress
 from mitosam.workflows.automatic import Method, Segmenter
 from mitosam.workflows.automatic_model import has_shipped_head, segmenter_of, suit_shipped_head
 from mitosam.workflows.calibrate import z_radius
-from mitosam.workflows.tuned_model import UsableModel, load_tuned_model, pixel_size_remark
+from mitosam.workflows.tuned_model import (
+    UsableModel,
+    described_pixel,
+    is_pixel_of,
+    load_tuned_model,
+    pixel_size_remark,
+    trained_pixel_nm,
+)
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 CHECKED_VOXELS = 1 << 33
@@ -48,6 +56,8 @@ class Job:
     """One volume, how it is read, and what segments it."""
 
     volume: Volume
+    seen: Volume
+    """The volume in the pixels that the model is shown: as it is, or scaled."""
     voxel_size_nm: VoxelSize | None
     normalisation: Normalisation
     usable: UsableModel
@@ -63,6 +73,31 @@ class Job:
     def read_box(self, box: Box) -> UInt8[np.ndarray, "z y x"]:
         """The voxels of a box in 0 to 255."""
         return read_normalised_box(self.volume, box, self.normalisation)
+
+    def read_seen(self, box: Box) -> UInt8[np.ndarray, "z y x"]:
+        """The voxels of a box of what the model is shown, in 0 to 255."""
+        return read_normalised_box(self.seen, box, self.normalisation)
+
+    @property
+    def back(self) -> Resampling | None:
+        """From what the model is shown to the volume's own pixels; None where both are the same."""
+        seen_yx, own_yx = self.seen.shape_zyx[1:], self.shape_zyx[1:]
+        return None if seen_yx == own_yx else Resampling(seen_yx, own_yx)
+
+    @property
+    def pane_px(self) -> int:
+        """About how long the sides of panes are, in the volume's pixels."""
+        (height, width), (seen_height, seen_width) = self.shape_zyx[1:], self.seen.shape_zyx[1:]
+        shrunk = min(1.0, height / seen_height, width / seen_width)
+        return round(self.segmenter.pane_px(self.method) * shrunk)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said of what the model is shown."""
+        if self.back is None or self.seen.voxel_size_nm is None:
+            return ()
+        shown, own = map(described_pixel, (self.seen.voxel_size_nm, self.voxel_size_nm or ()))
+        return (f"the model is shown pixels of {shown} nm; the volume's are of {own} nm",)
 
     def read_middle(self, z: int) -> UInt8[np.ndarray, "h w"]:
         """The middle of section `z`; of most sections, all of it."""
@@ -87,6 +122,7 @@ class Job:
             __version__,
             digest.hexdigest(),
             self.shape_zyx,
+            self.seen.shape_zyx,
             self.voxel_size_nm,
             hash_weights(self.segmenter.sam.state_dict().items()),
             hash_weights(head.network.state_dict().items()) if head else "",
@@ -141,21 +177,36 @@ class Order:
                 f"{volume.name} has no voxel size, so sizes are in px and voxels; "
                 "pass --voxel-size z,y,x (nm) for µm"
             )
-        if remark := pixel_size_remark(usable, size):
-            progress.say(remark)
+        seen = self._seen(volume, size, usable, progress)
         job = Job(
             volume=volume,
+            seen=seen,
             voxel_size_nm=size,
             normalisation=_normalisation(usable, volume),
             usable=usable,
             segmenter=segmenter,
             method=chosen,
-            instances=_suited(segmenter.info.settings_of(chosen), volume),
+            instances=_suited(segmenter.info.settings_of(chosen), volume, seen),
         )
+        for remark in job.remarks:
+            progress.say(remark)
         if self.is_shipped(chosen):
             progress.say(WORTH)
             return _suited_to_volume(job)
         return job
+
+    def _seen(
+        self, volume: Volume, size: VoxelSize | None, usable: UsableModel, progress: Progress
+    ) -> Volume:
+        """The volume in the pixels that the model is to be shown."""
+        asked_nm = self.settings.data.common_pixel_nm
+        pixel_nm = asked_nm or trained_pixel_nm(usable)
+        if pixel_nm is None or (size and is_pixel_of(size, pixel_nm)):
+            return volume
+        if size is None and asked_nm is None:
+            progress.say(pixel_size_remark(usable, size))
+            return volume
+        return images_at_pixel(volume, pixel_nm, size)
 
     def is_shipped(self, method: Method) -> bool:
         """Whether the head is the one that knows made-up volumes alone."""
@@ -173,10 +224,12 @@ def _suited_to_volume(job: Job) -> Job:
     depth = len(job.volume)
     spacing = section_spacing_px(job.read_middle, depth, job.voxel_size_nm)
     segmenter = suit_shipped_head(job.segmenter, job.read_middle, depth, z_radius(spacing, depth))
-    instances = _suited(segmenter.info.settings_of(job.method), job.volume)
+    instances = _suited(segmenter.info.settings_of(job.method), job.volume, job.seen)
     return replace(job, segmenter=segmenter, instances=instances)
 
 
-def _suited(settings: InstanceSettings, volume: Volume) -> InstanceSettings:
-    """The settings for this volume: an image of one section holds areas and no volumes."""
+def _suited(settings: InstanceSettings, volume: Volume, seen: Volume) -> InstanceSettings:
+    """The settings for this volume's pixels; an image of one section holds areas and no volumes."""
+    (_, height, width), (_, seen_height, seen_width) = volume.shape_zyx, seen.shape_zyx
+    settings = settings.for_pixels(height * width / (seen_height * seen_width))
     return settings if len(volume) > 1 else settings.for_one_section()

@@ -26,6 +26,7 @@ from mitosam.io.ome_zarr_spec import CHUNK_ZYX, VolumeSpec
 from mitosam.io.ome_zarr_writer import ZarrDraft
 from mitosam.io.open import open_volume
 from mitosam.io.write import write_sections_tiff
+from mitosam.models.head import STRIDE_PX
 from mitosam.progress import Progress
 from mitosam.workflows.segment_folder import WorkFolder
 from mitosam.workflows.segment_job import Job, Order
@@ -88,19 +89,28 @@ class MapStage:
     def sections(self, number: int) -> Iterator[None]:
         """Do a block, section by section."""
         job = self._job = self._job or self.order.open()
-        box = self.store.grid.box(number)
+        box, back = self.store.grid.box(number), job.back
         (z0, y0, x0), (depth, height, width) = box.start_zyx, box.shape_zyx
-        shape_yx = job.shape_zyx[1:]
-        pane = Pane.of(Window(y0, x0, height, width), job.segmenter.margin_px(job.method), shape_yx)
+        wanted = Window(y0, x0, height, width)
+        inner = _on_steps(back.needed(wanted)) if back else wanted
+        margin_px, shape_yx = job.segmenter.margin_px(job.method), job.seen.shape_zyx[1:]
+        pane = Pane.of(inner, margin_px, shape_yx)
         stack, first = _read_outer(job, box, pane.outer)
         compute = job.segmenter.mapper(
             job.method, lambda z: stack[z - first], job.shape_zyx[0], pane
         )
         maps = np.empty((2, depth, height, width), np.uint8)
         for place in range(depth):
-            maps[:, place] = compute(z0 + place)
+            found = compute(z0 + place)
+            maps[:, place] = [back.apply(one, inner, wanted) for one in found] if back else found
             yield
         self.store.maps.write(number, maps)
+
+
+def _on_steps(window: Window) -> Window:
+    """The window, or a little more, with its corner where the head can begin."""
+    y, x = (start // STRIDE_PX * STRIDE_PX for start in (window.y, window.x))
+    return Window(y, x, window.y + window.height - y, window.x + window.width - x)
 
 
 def _read_outer(job: Job, box: Box, outer: Window) -> tuple[Shaped[np.ndarray, "z h w"], int]:
@@ -109,7 +119,7 @@ def _read_outer(job: Job, box: Box, outer: Window) -> tuple[Shaped[np.ndarray, "
     first = max(box.start_zyx[0] - before, 0)
     last = min(box.stop_zyx[0] + after, job.shape_zyx[0])
     bottom, right = outer.y + outer.height, outer.x + outer.width
-    return job.read_box(Box((first, outer.y, outer.x), (last, bottom, right))), first
+    return job.read_seen(Box((first, outer.y, outer.x), (last, bottom, right))), first
 
 
 class WriteStage:
@@ -145,8 +155,7 @@ def write_volumes(
     progress: Progress,
 ) -> dict[str, float]:
     """Labels and probabilities; the seconds that each stage took."""
-    pane_px = job.segmenter.pane_px(job.method)
-    store = open_store(work.folder / "maps", job.shape_zyx, memory_gb, pane_px)
+    store = open_store(work.folder / "maps", job.shape_zyx, memory_gb, job.pane_px)
     each_block = on_workers(workers, progress)
     seals = {path: work.folder / f"{path.name}.seal" for path in (work.labels, work.probability)}
     for path, seal in seals.items():

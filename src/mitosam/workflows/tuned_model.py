@@ -84,22 +84,35 @@ def settings_of(info: TunedInfo) -> RunSettings:
         ) from error
 
 
+def trained_pixel_nm(usable: UsableModel) -> float | None:
+    """The pixel size that all sections were scaled to for a model's training; None if none was."""
+    return settings_of(usable.info).data.common_pixel_nm if usable.info else None
+
+
+def is_pixel_of(voxel_size_nm: tuple[float, ...], pixel_nm: float) -> bool:
+    """Whether pixels are about of that size."""
+    return all(math.isclose(nm, pixel_nm, rel_tol=PIXEL_TOLERANCE) for nm in voxel_size_nm[1:])
+
+
 def pixel_size_remark(usable: UsableModel, voxel_size_nm: tuple[float, ...] | None) -> str:
     """What to beware of where a model of scaled sections is given others; "" where nothing is."""
-    if usable.info is None:
-        return ""
-    trained_nm = settings_of(usable.info).data.common_pixel_nm
+    trained_nm = trained_pixel_nm(usable)
     if trained_nm is None:
         return ""
     if voxel_size_nm is None:
         return f"the model was trained on pixels of {trained_nm:g} nm; these are of unknown size"
-    if all(math.isclose(size, trained_nm, rel_tol=PIXEL_TOLERANCE) for size in voxel_size_nm[1:]):
+    if is_pixel_of(voxel_size_nm, trained_nm):
         return ""
-    given = " x ".join(f"{size:g}" for size in voxel_size_nm[1:])
     return (
-        f"the model was trained on pixels of {trained_nm:g} nm, and these are of {given} nm; "
+        f"the model was trained on pixels of {trained_nm:g} nm, and these are of "
+        f"{described_pixel(voxel_size_nm)} nm; "
         "scale the images to that size for the results it was scored with"
     )
+
+
+def described_pixel(voxel_size_nm: tuple[float, ...]) -> str:
+    """A pixel's sides, without their unit."""
+    return " x ".join(f"{size:g}" for size in voxel_size_nm[1:])
 
 
 def load_predictor(model: Path | str = EMBEDDED, settings: RunSettings | None = None) -> Predictor:
