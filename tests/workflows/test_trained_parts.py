@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from mitosam.embeddings import clear_cache
 from mitosam.errors import ModelError, SettingsError
+from mitosam.inference.section_embedding import section_embedding
 from mitosam.models.load import load_model
 from mitosam.models.tuned import load_tuned, read_tuned_info, tuned_names
 from mitosam.progress import SILENT
+from mitosam.workflows.automatic_model import encode_with, segmenter_of, segmenter_of_run
 from mitosam.workflows.evaluate import _evaluate_method, evaluate
 from mitosam.workflows.models import LoadedModel, load_base, open_cache, with_tuned
 from mitosam.workflows.prepare import prepare
@@ -99,11 +102,18 @@ def test_scores_and_masks_are_those_of_the_trained_encoder(run, base_model):
     assert fresh.encoder_hash == load_model(base_model).encoder_hash or touches_encoder
 
 
-def test_a_head_reads_the_trained_encoders_embeddings(tmp_path, sources, base_model):
-    settings = short_settings(
+def with_head(base_model, embedding_of, *more):
+    return short_settings(
         base_model, "training.parts=late", "head.enabled=true", "head.steps=2", "head.crop_px=64",
-        "head.validations=1", 'head.rival="none"',
+        "head.validations=1", 'head.rival="none"', f"head.embedding_of={embedding_of}", *more,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("embedding_of", ["base", "tuned"])
+def test_a_head_that_was_killed_reads_the_same_embeddings(
+    tmp_path, sources, base_model, embedding_of
+):
+    settings = with_head(base_model, embedding_of)
     undisturbed = prepare(sources, tmp_path / "whole", settings)
     train(undisturbed)
     killed = prepare(sources, tmp_path / "killed", settings)
@@ -112,6 +122,42 @@ def test_a_head_reads_the_trained_encoders_embeddings(tmp_path, sources, base_mo
     train(killed)
     assert undisturbed.tuned_weights.stat().st_size == killed.tuned_weights.stat().st_size
     assert tuned_bytes(undisturbed) == tuned_bytes(killed)
+
+
+@pytest.mark.parametrize("embedding_of", ["base", "tuned"])
+def test_a_head_reads_the_embeddings_it_was_trained_on(tmp_path, sources, base_model, embedding_of):
+    run = prepare(sources, tmp_path / "run", with_head(base_model, embedding_of))
+    train(run)
+    section = np.array(run.parts()[0].volume.images[0])
+    tuned = load_tuned_model(run.folder, run.settings.model)
+    segmenter = segmenter_of(tuned, run.folder, run.settings)
+    seen = tuned.sam if embedding_of == "tuned" else load_model(base_model)
+    embedding = section_embedding(
+        section, encode_with(seen), tile_px=tuned.tile_px, input_px=seen.input_px
+    )
+    expected = segmenter.head.maps(section[None], embedding)
+    assert expected.std() > 0
+    in_cache = segmenter_of_run(run, load_base(run.settings))
+    for one in (segmenter, in_cache):
+        found = one.mapper("head", lambda _: section, 1)(0)
+        np.testing.assert_allclose(found.astype(int), expected, atol=1)
+    other = load_model(base_model) if embedding_of == "tuned" else tuned.sam
+    unlike = section_embedding(
+        section, encode_with(other), tile_px=tuned.tile_px, input_px=other.input_px
+    )
+    assert np.abs(embedding - unlike).max() > 1e-4
+
+
+def test_teaching_keeps_the_embedding_a_head_reads(tmp_path, sources, base_model):
+    first = prepare(sources, tmp_path / "first", with_head(base_model, "tuned"))
+    train(first)
+    more = with_head(
+        base_model, "base", "split.kind=given", 'split.train="1-3"', 'split.validation="4"',
+        "teaching.steps=2", "teaching.head_steps=2", "teaching.views=4",
+    )  # fmt: skip
+    second = teach(sources, tmp_path / "second", more, start_from=first.tuned_weights)
+    assert read_tuned_info(second.tuned_weights).head.embedding_of == "tuned"
+    assert load_tuned_model(second.folder).sam.has_tuned_encoder
 
 
 def tuned_bytes(run) -> dict[str, bytes]:

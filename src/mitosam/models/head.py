@@ -7,6 +7,8 @@ sections, and says for each pixel whether it is foreground and whether it is an 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Shaped
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,6 +23,9 @@ FOREGROUND, BOUNDARY = 0, 1
 """The two maps of the output."""
 
 
+EmbeddingOf = Literal["base", "tuned"]
+
+
 class HeadShape(BaseModel):
     """What is needed to build a head again."""
 
@@ -30,6 +35,8 @@ class HeadShape(BaseModel):
     """The sections it reads, relative to the one it segments, e.g. -1, 0, 1."""
     embedding_channels: int = Field(ge=0)
     """Channels of the embedding; 0 for a head that reads pixels alone."""
+    embedding_of: EmbeddingOf = "tuned"
+    """Whose embedding it is: the base model's, or that of the encoder it is saved with."""
     width: int = Field(ge=4)
     """Channels at half resolution; deeper levels have 2, 3 and 5 times as many."""
     grey_mean: float

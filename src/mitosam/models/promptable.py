@@ -136,6 +136,11 @@ class Promptable(nn.Module, ABC):
         self._image_position: Tensor | None = None
 
     @property
+    def has_tuned_encoder(self) -> bool:
+        """Whether weights other than the base model's make the embeddings."""
+        return self.encoder_hash != self.weights_hash
+
+    @property
     def input_px(self) -> int:
         """The side of the square input in pixels."""
         return int(self.prompt_encoder.input_image_size)  # type: ignore[arg-type]

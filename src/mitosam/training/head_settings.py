@@ -25,6 +25,9 @@ class HeadSettings(BaseModel):
     use_embedding: bool = True
     """Read the embedding beside the pixels. It does not matter on the volume that was trained on,
     and helps on others (docs/results)."""
+    embedding_of: Literal["base", "tuned"] = "base"
+    """Whose embedding, where the encoder is trained too: the base model's, or the tuned one's,
+    which says more of the sections that it was trained on than of any others (docs/results)."""
     width: int = Field(default=32, ge=4)
     """Channels at half resolution; deeper levels have 2, 3 and 5 times as many."""
     steps: int = Field(default=2000, ge=1)

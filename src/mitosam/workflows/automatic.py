@@ -80,6 +80,8 @@ class Segmenter:
     tile_px: int
     encode: Encode
     head: PixelModel | None
+    encode_for_head: Encode | None = None
+    """Of the base model, for a head that was trained on its embeddings; None: `encode` as well."""
     info: AutomaticInfo
     prompted: PromptedSettings = field(default_factory=PromptedSettings)
     grid: PointGridSettings = field(default_factory=PointGridSettings)
@@ -135,6 +137,7 @@ class Segmenter:
         """
         held = lru_cache(SECTIONS_HELD)(read)
         encode: Encode = _BlankOnce(self.encode)
+        of_base = self.encode_for_head and _BlankOnce(self.encode_for_head)
 
         def pane_of(section: UInt8[np.ndarray, "h w"]) -> Pane:
             return pane or Pane.whole((section.shape[0], section.shape[1]))
@@ -143,11 +146,11 @@ class Segmenter:
             return _unless_blank(
                 lambda z: self._grid(held(z), pane_of(held(z)), encode), held, pane
             )
-        if method == "prompted":  # the decoder asks for the head's tiles again
+        if method == "prompted" and not of_base:  # the decoder asks for the head's tiles again
             encode = _HeldTiles(encode)
 
         def of_head(z: int, wanted: Window) -> Maps:
-            return self._of_head(held, z, num_sections, pane_of(held(z)), wanted, encode)
+            return self._of_head(held, z, num_sections, pane_of(held(z)), wanted, of_base or encode)
 
         if method == "head":
             return _unless_blank(lambda z: of_head(z, pane_of(held(z)).inner), held, pane)

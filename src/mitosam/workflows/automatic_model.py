@@ -17,13 +17,16 @@ from mitosam.geometry import ModelFrame
 from mitosam.inference.head_maps import PixelModel
 from mitosam.inference.instance_settings import InstanceSettings
 from mitosam.inference.tiles import Encode
-from mitosam.models.head import Head
-from mitosam.models.load import EMBEDDED
+from mitosam.models.head import Head, HeadShape
+from mitosam.models.input_size import resize_input
+from mitosam.models.load import EMBEDDED, load_model
 from mitosam.models.promptable import Promptable
+from mitosam.models.settings import ModelSettings
 from mitosam.models.shipped_head import MIN_AREA_PX, load_shipped_head
 from mitosam.models.tuned import load_head, read_tuned_info, update_info
 from mitosam.workflows.automatic import METHODS, AutomaticInfo, ReadSection, Segmenter
-from mitosam.workflows.models import LoadedModel, encode_cached, with_tuned
+from mitosam.workflows.head import seen_by_head
+from mitosam.workflows.models import LoadedModel, encode_cached, place, with_tuned
 from mitosam.workflows.runs import Run
 from mitosam.workflows.tuned_model import UsableModel, settings_of, tuned_weights
 
@@ -39,15 +42,27 @@ def segmenter_of(usable: UsableModel, model: Path | str, settings: RunSettings) 
     shipped = has_shipped_head(model)
     head = load_head(weights) if weights else load_shipped_head() if shipped else None
     trained = _trained_settings(usable)
+    base = None if head is None else base_of_head(head.shape, usable, settings.model)
     return Segmenter(
         sam=usable.sam,
         tile_px=usable.tile_px,
         encode=encode_with(usable.sam),
+        encode_for_head=base and encode_with(base),
         head=None if head is None else pixel_model(head, usable.sam),
         info=_SHIPPED if shipped else _chosen(usable),
         prompted=_named_over(trained.prompted, settings.prompted),
         grid=_named_over(trained.grid, settings.grid),
     )
+
+
+def base_of_head(
+    shape: HeadShape, usable: UsableModel, settings: ModelSettings
+) -> Promptable | None:
+    """The base model, for a head that was trained on its embeddings instead of the tuned ones."""
+    if shape.embedding_of == "tuned" or usable.info is None or not usable.sam.has_tuned_encoder:
+        return None
+    base = resize_input(load_model(usable.info.base_name), usable.sam.input_px)
+    return place(base, settings)
 
 
 def has_shipped_head(model: Path | str) -> bool:
@@ -104,10 +119,12 @@ def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
     model = with_tuned(model, run.tuned_weights, run.settings.cache)
     info = read_tuned_info(run.tuned_weights)
     head = load_head(run.tuned_weights)
+    seen = None if head is None else seen_by_head(head.shape, model, run.settings)
     return Segmenter(
         sam=model.sam,
         tile_px=run.settings.data.tile_side_px,
         encode=encode_cached(model.cache),
+        encode_for_head=None if seen in (None, model) else encode_cached(seen.cache),
         head=None if head is None else pixel_model(head, model.sam),
         info=AutomaticInfo.parse(info.automatic_json),
         prompted=run.settings.prompted,

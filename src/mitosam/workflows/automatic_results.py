@@ -235,6 +235,7 @@ def hash_model(segmenter: Segmenter, method: Method) -> str:
     facts: list[Any] = [method, segmenter.sam.precision]
     if head is not None and method != "grid":
         facts += [hash_weights(head.network.state_dict().items()), head.shape.model_dump_json()]
+        facts.append(segmenter.sam.weights_hash)
     if method == "prompted":
         facts.append(segmenter.info.settings_of("head").model_dump_json())
     if method != "head" or (head is not None and head.shape.embedding_channels):

@@ -24,8 +24,10 @@ from mitosam.models.export_graphs import (
     write_onnx,
 )
 from mitosam.models.head import STRIDE_PX, Head
+from mitosam.models.settings import ModelSettings
 from mitosam.progress import SILENT, Progress
 from mitosam.storage import atomic_path
+from mitosam.workflows.automatic_model import base_of_head
 from mitosam.workflows.export_check import check_package, quiet
 from mitosam.workflows.export_rdf import GREY, Network, PackageFacts, describe, raw_dtype
 from mitosam.workflows.tuned_model import UsableModel
@@ -91,7 +93,8 @@ def _check(usable: UsableModel, path: Path, facts: PackageFacts) -> None:
 
 
 def _automatic(usable: UsableModel, head: Head) -> Network:
-    graph = AutomaticGraph(usable.sam, head, usable.tile_px, FLIPS).eval()
+    sam = base_of_head(head.shape, usable, ModelSettings(device="cpu", precision="fp32"))
+    graph = AutomaticGraph(sam or usable.sam, head, usable.tile_px, FLIPS).eval()
     offsets = head.shape.section_offsets
     sections = _made_up(len(offsets), usable)
     with torch.no_grad():

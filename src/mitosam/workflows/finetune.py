@@ -13,13 +13,14 @@ import psutil
 from mitosam.config import RunSettings, override_settings
 from mitosam.errors import OutputExistsError
 from mitosam.models.part_settings import PRESETS
+from mitosam.models.tuned import read_tuned_info
 from mitosam.progress import SILENT, Progress
 from mitosam.ranks import current, join
 from mitosam.storage import require_free
 from mitosam.workflows.automatic_results import AutomaticScore
 from mitosam.workflows.evaluate import Evaluation, encode_asked, evaluate, evaluate_base
 from mitosam.workflows.evaluate_automatic import evaluate_automatic
-from mitosam.workflows.head import encode_sections
+from mitosam.workflows.head import encode_sections, seen_by_head
 from mitosam.workflows.models import load_base, with_tuned
 from mitosam.workflows.plan import plan
 from mitosam.workflows.plan_parts import best_that_fits
@@ -156,7 +157,8 @@ def _encode_for_scoring(run: Run, progress: Progress) -> None:
     tuned = with_tuned(load_base(run.settings), run.tuned_weights, run.settings.cache)
     encode_asked(run, tuned, progress)
     if run.settings.head.enabled:
-        encode_sections(run, tuned, ("test",), progress)
+        seen = seen_by_head(read_tuned_info(run.tuned_weights).head, tuned, run.settings)
+        encode_sections(run, seen, ("test",), progress)
 
 
 def _parts_within(

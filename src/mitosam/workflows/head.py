@@ -14,6 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import nn
 
+from mitosam.config import RunSettings
 from mitosam.data.spacing import section_spacing_px
 from mitosam.embeddings import Tile
 from mitosam.errors import InputNotFoundError
@@ -47,6 +48,8 @@ def train_head(
 ) -> TrainingResult | None:
     """Train a head and put it into the run's `model.safetensors`; None if there is one already.
 
+    It reads the embeddings of `model`, by default those of the base model.
+
     It begins with random weights, or with the head of the tuned model `start_from`, if that has
     one. A training that was killed goes on from its last validation and ends at the same weights.
 
@@ -79,6 +82,15 @@ def train_head(
     add_head(run.tuned_weights, head.cpu())  # last: its presence means trained
     remove_checkpoint(run.head_checkpoint("head"))
     return result
+
+
+def seen_by_head(shape: HeadShape | None, model: LoadedModel, settings: RunSettings) -> LoadedModel:
+    """The model whose embeddings a head reads: `model`, or the base it was tuned from.
+
+    Without a shape, of the head that the settings ask for.
+    """
+    kind = shape.embedding_of if shape else settings.head.embedding_of
+    return model if kind == "tuned" or not model.sam.has_tuned_encoder else load_base(settings)
 
 
 def new_head(run: Run, model: LoadedModel) -> Head:
@@ -219,6 +231,7 @@ def head_shape(run: Run, model: LoadedModel) -> HeadShape:
     return HeadShape(
         section_offsets=tuple(sorted({0, *settings.neighbours})),
         embedding_channels=channels,
+        embedding_of=settings.embedding_of,
         width=settings.width,
         grey_mean=mean,
         grey_std=std,

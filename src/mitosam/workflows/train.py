@@ -14,7 +14,7 @@ from mitosam.ranks import current, join
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.curves import require_whole_curve
 from mitosam.workflows.decoder import train_decoder
-from mitosam.workflows.head import encode_sections, train_head
+from mitosam.workflows.head import encode_sections, seen_by_head, train_head
 from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Run
 
@@ -85,8 +85,9 @@ def _train(
         )
     if not with_head:
         return TrainedParts(decoder=decoder, head=None)
-    # Whose encoder may have been trained, so that the head must read its embeddings.
-    model = with_tuned(model, run.tuned_weights, run.settings.cache)
+    tuned = with_tuned(model, run.tuned_weights, run.settings.cache)
+    begun = read_tuned_info(start_from).head if start_from else None
+    model = seen_by_head(begun, tuned, run.settings)
     encode_sections(run, model, ("train", "validation"), progress)
     left = seconds_left - (time.monotonic() - started)
     head = ranks.led(

@@ -44,10 +44,15 @@ class SessionModel:
         usable = load_tuned_model(model, settings.model)
         turns = turns or EncoderTurns()
         segmenter = segmenter_of(usable, model, settings)
+        of_base = segmenter.encode_for_head
         return cls(
             name=str(model),
             usable=usable,
-            segmenter=replace(segmenter, encode=_in_turns(segmenter.encode, turns)),
+            segmenter=replace(
+                segmenter,
+                encode=_in_turns(segmenter.encode, turns),
+                encode_for_head=of_base and _in_turns(of_base, turns),
+            ),
             cache=open_cache(usable.sam, settings.cache),
             turns=turns,
         )
