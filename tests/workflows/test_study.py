@@ -206,6 +206,14 @@ def test_a_changed_study_is_told_by_what_changed(study):
     ]
 
 
+def test_a_setting_that_is_new_had_its_default_before(study):
+    after = study(HEAD + RATES).facts()
+    before = {**after, "base": {k: v for k, v in after["base"].items() if k != "data.tile_px"}}
+    assert changed_facts(before, after) == []
+    after["base"]["data.tile_px"] = 333
+    assert changed_facts(before, after) == ["base.data.tile_px: 512 -> 333"]
+
+
 def test_the_shipped_studies_are_found_by_name():
     assert shipped_studies() == ["components", "phantom", "sections"]
     assert read_study("phantom").cells()

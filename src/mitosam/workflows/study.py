@@ -237,8 +237,12 @@ def _names(factor: FactorFile) -> set[str]:
 
 
 def changed_facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between two studies, as "name: before -> after"."""
-    old, new = flat_settings(before), flat_settings(after)
+    """What differs between two studies, as "name: before -> after".
+
+    A setting that mitosam did not have before had its default.
+    """
+    defaults = {f"base.{name}": value for name, value in _flat(RunSettings()).items()}
+    old, new = (defaults | flat_settings(facts) for facts in (before, after))
     return [
         f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
         for name in dict.fromkeys([*old, *new])
