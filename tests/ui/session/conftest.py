@@ -22,7 +22,7 @@ from tests.ui.session.discs import SHAPE, DiscAssistant
 SECTIONS = np.random.default_rng(0).integers(0, 255, (6, 150, 210), np.uint8)
 TILE_PX = 100
 PATIENCE_S = 120
-_NEVER_END = ("zarr", "asyncio", "tqdm")  # threads that libraries keep
+_NEVER_END = ("zarr", "asyncio", "tqdm", "mitosam-read")  # pools that are kept
 
 
 @pytest.fixture
