@@ -141,7 +141,7 @@ reported.
 `DATA` in a command is the folder that holds `epfl/` (the Electron Microscopy Dataset of EPFL's
 CVLab, `training.tif` and `training_groundtruth.tif`) and `sbem/` (`mito_testsample` of CDeep3M,
 `images/` and `labels/`). `make results` runs all of this anew. Durations include whatever was not
-encoded by an earlier experiment."""
+encoded by an earlier experiment, on a machine that was shared with other work."""
 
 
 def _overview(results: Sequence[Record], planned: Sequence[Experiment]) -> str:
