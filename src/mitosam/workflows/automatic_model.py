@@ -124,7 +124,7 @@ def segmenter_of_run(run: Run, model: LoadedModel) -> Segmenter:
         sam=model.sam,
         tile_px=run.settings.data.tile_side_px,
         encode=encode_cached(model.cache),
-        encode_for_head=None if seen in (None, model) else encode_cached(seen.cache),
+        encode_for_head=encode_cached(seen.cache) if seen and seen is not model else None,
         head=None if head is None else pixel_model(head, model.sam),
         info=AutomaticInfo.parse(info.automatic_json),
         prompted=run.settings.prompted,

@@ -22,7 +22,14 @@ from mitosam.progress import SILENT, Progress
 from mitosam.storage import require_free, sole_writer
 from mitosam.workflows.automatic import Method
 from mitosam.workflows.measure_blocks import measure_volume
-from mitosam.workflows.segment_folder import FACTS, LABELS, WorkFolder
+from mitosam.workflows.segment_folder import (
+    FACTS,
+    INSTANCES,
+    LABELS,
+    REPORT,
+    SECTIONS,
+    WorkFolder,
+)
 from mitosam.workflows.segment_job import Job, Order
 from mitosam.workflows.segment_report import Pictures, write_previews, write_segment_report
 from mitosam.workflows.segment_volumes import write_volumes
@@ -122,8 +129,8 @@ def segment(
     return SegmentResult(
         out=out,
         labels=out / LABELS,
-        table=out / "mitochondria.csv",
-        report=out / "report.html",
+        table=out / INSTANCES,
+        report=out / REPORT,
         method=job.method,
         instances=rows,
         volume=summary,
@@ -151,7 +158,7 @@ def _measure(
     scratch.mkdir(exist_ok=True)
     measured = measure_volume(
         partial(open_volume, work.labels),
-        work.result / "sections.csv",
+        work.result / SECTIONS,
         size,
         partial(open_volume, work.probability),
         scratch=scratch,
@@ -159,7 +166,7 @@ def _measure(
         workers=workers,
         progress=progress,
     )
-    write_csv(work.result / "mitochondria.csv", measured.instances, InstanceRow)
+    write_csv(work.result / INSTANCES, measured.instances, InstanceRow)
     for remark in measured.remarks:
         progress.say(remark)
     seconds["measuring"] = time.monotonic() - before
@@ -183,7 +190,7 @@ def _draw(
     facts = _facts(order, job, seconds, summary)
     write_json(work.result / FACTS, facts)
     write_segment_report(
-        work.result / "report.html", facts, rows, pictures, title=work.out.name, progress=progress
+        work.result / REPORT, facts, rows, pictures, title=work.out.name, progress=progress
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from mitosam.errors import OutputExistsError
+from mitosam.errors import OutputExistsError, StorageError
 from mitosam.progress import Progress
 from mitosam.storage import write_text
 
 LABELS, PROBABILITY = "labels.ome.zarr", "probability.ome.zarr"
 FACTS = "segmentation.json"
 IDENTITY = "identity.txt"
+INSTANCES, SECTIONS, REPORT = "mitochondria.csv", "sections.csv", "report.html"
+RESULTS = (LABELS, INSTANCES, SECTIONS, REPORT, FACTS)
+"""What every result holds."""
 
 
 class WorkFolder:
@@ -56,7 +59,19 @@ class WorkFolder:
             self._unwanted.rename(self.probability)
 
     def hand_over(self) -> None:
-        """Make the result appear as `out`, and leave nothing else."""
+        """Make the result appear as `out`, and leave nothing else.
+
+        Raises
+        ------
+        StorageError
+            Some of it went away while other files were written, as a disk does that is lost.
+        """
+        lost = [name for name in RESULTS if not (self.result / name).exists()]
+        if lost or not (self.folder / IDENTITY).exists():
+            raise StorageError(
+                f"{self.folder} went away while it was written ({(lost or [IDENTITY])[0]} is "
+                "missing); see whether its disk is there, and run again"
+            )
         # Before, as what a stop leaves after it is never looked at again.
         shutil.rmtree(self.folder / "maps", ignore_errors=True)
         if self.out.exists():

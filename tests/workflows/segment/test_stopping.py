@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import tifffile
 
-from mitosam.errors import OutputExistsError
+from mitosam.errors import OutputExistsError, StorageError
+from mitosam.progress import SILENT
+from mitosam.storage import write_text
+from mitosam.workflows import segment as segment_module
+from mitosam.workflows.segment_folder import RESULTS, WorkFolder
 from tests.full_disk import no_file_above
 from tests.segmentations import results, run
 from tests.tiny_runs import KillAt, Remembered, contents
@@ -147,3 +153,40 @@ def test_a_finished_volume_that_was_damaged_before_the_rest_ended_is_made_again(
     run(images, tmp_path / "out", model, base_model, tiff=True, probability=True)
     assert "is not as it was finished, and is made again" in caplog.text
     assert results(tmp_path / "out") == results(expected.out)
+
+
+def test_a_result_of_which_a_part_went_away_is_not_handed_over(
+    tmp_path, images, model, base_model, expected, monkeypatch
+):
+    """As a disk does that is lost while it is written: what is written then makes new folders."""
+    out = tmp_path / "out"
+    work, away = tmp_path / ".out.work", tmp_path / "away"
+    draw = segment_module._draw
+
+    def lose(*given):
+        draw(*given)
+        work.rename(away)
+        write_text(work / "result" / "report.html", "what is written next")
+
+    monkeypatch.setattr(segment_module, "_draw", lose)
+    with pytest.raises(StorageError, match="went away while it was written"):
+        run(images, out, model, base_model, tiff=True, probability=True)
+    assert not out.exists() or not any(out.iterdir())
+    monkeypatch.undo()
+    shutil.rmtree(work, ignore_errors=True)
+    away.rename(work)
+    run(images, out, model, base_model, tiff=True, probability=True)
+    assert results(out) == results(expected.out)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_result_lacks_a_file(tmp_path, name):
+    work = WorkFolder(tmp_path / "out", probability=False)
+    work.take("all", SILENT)
+    for other in set(RESULTS) - {name}:
+        (work.result / other).write_text("x")
+    with pytest.raises(StorageError, match=f"{name} is missing"):
+        work.hand_over()
+    (work.result / name).write_text("x")
+    work.hand_over()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(RESULTS)
