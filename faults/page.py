@@ -40,7 +40,10 @@ def counted(outcomes: Iterable[Judged]) -> list[Judged]:
     found = []
     for one in outcomes:
         ended = one.kind in (*SIGNALS, *DAMAGES) and list(one.codes) == [0]
-        spared = any(words in one.where for words in ("nothing there", "0 of 0 workers"))
+        spared = any(
+            words in one.where
+            for words in ("nothing there", "it ended meanwhile", "0 of 0 workers")
+        )
         if one.verdict == "unhurt" and (ended or spared or "; 0 workers" in one.where):
             continue
         found.append(replace(one, kind="SIGKILL") if "nothing to damage" in one.where else one)
