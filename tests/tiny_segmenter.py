@@ -58,6 +58,7 @@ def write_tuned(
     seed: int = 8,
     normalisation=None,
     trained_with=(),
+    pixel_nm=None,
 ) -> Path:
     """`path`, written as training writes it, on the base model of a folder."""
     settings = short_settings(base, *trained_with)
@@ -68,6 +69,7 @@ def write_tuned(
         normalisation=(normalisation or Normalisation()).to_dict(),
         tile_px=settings.data.tile_side_px,
         input_px=sam.input_px,
+        pixel_nm=pixel_nm,
         trained_parts=("mask_decoder",),
         settings_toml=settings.to_toml(),
         scores={},

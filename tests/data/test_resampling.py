@@ -160,6 +160,15 @@ def test_a_pixel_size_that_leaves_nothing_of_a_section_is_refused():
         to_common_pixel(images, images, 100.0, (5.0, 5.0, 5.0))
 
 
+def test_a_pixel_size_that_enlarges_beyond_reason_is_refused():
+    images = volume_of_array("stack", np.zeros((2, 64, 64), np.uint8))
+    scaled, _ = to_common_pixel(images, images, 5.0, (30.0, 40.0, 40.0))
+    assert scaled.shape_zyx == (2, 512, 512)
+    message = "5000 x 5000 nm, and 5 nm a pixel would enlarge its sections to 64000 x 64000 px"
+    with pytest.raises(InputError, match=message):
+        to_common_pixel(images, images, 5.0, (5000.0, 5000.0, 5000.0))
+
+
 @given(SHAPES, st.floats(1, 50), st.floats(1, 50))
 def test_a_side_keeps_its_length_to_half_a_pixel(shape, pixel_nm, common_nm):
     for old, new in zip(shape, scaled_shape(shape, (pixel_nm, pixel_nm), common_nm), strict=True):

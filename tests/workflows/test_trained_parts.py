@@ -14,6 +14,7 @@ from mitosam.models.tuned import load_tuned, read_tuned_info, tuned_names
 from mitosam.progress import SILENT
 from mitosam.workflows.automatic_model import encode_with, segmenter_of, segmenter_of_run
 from mitosam.workflows.evaluate import _evaluate_method, evaluate
+from mitosam.workflows.head import train_head
 from mitosam.workflows.models import LoadedModel, load_base, open_cache, with_tuned
 from mitosam.workflows.prepare import prepare
 from mitosam.workflows.teach import teach
@@ -109,9 +110,10 @@ def with_head(base_model, embedding_of, *more):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("go_on", [train, train_head])
 @pytest.mark.parametrize("embedding_of", ["base", "tuned"])
 def test_a_head_that_was_killed_reads_the_same_embeddings(
-    tmp_path, sources, base_model, embedding_of
+    tmp_path, sources, base_model, embedding_of, go_on
 ):
     settings = with_head(base_model, embedding_of)
     undisturbed = prepare(sources, tmp_path / "whole", settings)
@@ -119,7 +121,7 @@ def test_a_head_that_was_killed_reads_the_same_embeddings(
     killed = prepare(sources, tmp_path / "killed", settings)
     with pytest.raises(KeyboardInterrupt):
         train(killed, progress=KillAt("encoding whole sections"))
-    train(killed)
+    go_on(killed)
     assert undisturbed.tuned_weights.stat().st_size == killed.tuned_weights.stat().st_size
     assert tuned_bytes(undisturbed) == tuned_bytes(killed)
 

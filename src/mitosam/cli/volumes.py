@@ -103,9 +103,9 @@ def segment(
 
     OUT then holds labels.ome.zarr (an id for each mitochondrion), mitochondria.csv, a preview of
     each section, and report.html. If it is stopped, the same command goes on. Volumes may be larger
-    than memory: they are read and written by blocks, whose size changes no label. A model that was
-    trained on scaled sections is shown pixels of that size, and any other with
-    --set data.common_pixel_nm=5; labels are on the volume's own.
+    than memory: they are read and written by blocks, whose size changes no label. The model is
+    shown pixels of the size that it was trained on, or of another with
+    --set data.common_pixel_nm=8, if the volume's size is known; labels are on the volume's own.
 
     Example: mitosam segment stack.tif --model run --voxel-size 5,5,5 --out segmented
     """

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 MIN_SIDE_PX = 16
+MAX_ENLARGEMENT = 8.0
+"""Along each axis; a pixel of that many would show nothing of its own, so a size is wrong."""
 VOTES = (1 / 6, 1 / 2, 5 / 6)
 """Where a new pixel asks the masks, along each axis, in shares of its own side."""
 
@@ -121,6 +123,12 @@ def images_at_pixel(
         raise InputError(
             f"sections of {images.name} would be {new[1]} x {new[0]} px at {common_pixel_nm:g} nm "
             "a pixel; choose a smaller common_pixel_nm, or check the voxel size"
+        )
+    if max(y_nm, x_nm) > MAX_ENLARGEMENT * common_pixel_nm:
+        raise InputError(
+            f"{images.name} has pixels of {y_nm:g} x {x_nm:g} nm, and {common_pixel_nm:g} nm "
+            f"a pixel would enlarge its sections to {new[1]} x {new[0]} px; check the voxel size, "
+            f"or leave them as they are with --set data.common_pixel_nm={max(y_nm, x_nm):g}"
         )
     if new == old:
         return replace(images, voxel_size_nm=found)

@@ -29,7 +29,8 @@ class DataSettings(BaseModel):
     last patches up with black, "crop" leaves the remainder out and says how much that is."""
     common_pixel_nm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Scale all sections to pixels of this size before anything else, so that volumes of different
-    pixel size train together; the distance of sections stays. Unset: as they are."""
+    pixel size train together; the distance of sections stays. Unset: as they are in training, and
+    of the size that the model was trained on where a volume is segmented."""
     min_object_px: int = Field(default=20, ge=1)
     """Mitochondria (or pieces of them at the edge of a tile or patch) smaller than this get no
     prompt of their own."""

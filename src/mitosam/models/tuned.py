@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -41,6 +41,9 @@ class TunedInfo(BaseModel):
     """The side of what the encoder saw at once, in section pixels."""
     input_px: int | None = None
     """The side of the model's input that those tiles were scaled to; unset in older files."""
+    pixel_nm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The side of the pixels it was trained on, in nm; unset where that was not known, where
+    volumes differed in it, and in older files."""
     trained_parts: tuple[str, ...]
     """The parts whose weights are in the file, e.g. mask_decoder."""
     lora: LoraSettings | None = None

@@ -45,6 +45,7 @@ from mitosam.workflows.tiles import (
     tiles_with_mitochondria,
 )
 from mitosam.workflows.time_and_machine import now
+from mitosam.workflows.tuned_model import common_pixel_nm
 
 
 def train_decoder(
@@ -200,6 +201,7 @@ def _save(
         normalisation=volume.normalisation.to_dict(),
         tile_px=settings.data.tile_side_px,
         input_px=sam.input_px,
+        pixel_nm=common_pixel_nm(part.volume.voxel_size_nm for part in run.parts()),
         trained_parts=parts.parts,
         lora=settings.training.lora if adapters else None,
         settings_toml=settings.to_toml(),

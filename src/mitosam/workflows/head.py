@@ -31,7 +31,7 @@ from mitosam.training.loop import TrainingResult
 from mitosam.workflows.curves import write_curve
 from mitosam.workflows.decoder import hash_start
 from mitosam.workflows.encoding import encode_together
-from mitosam.workflows.models import LoadedModel, load_base
+from mitosam.workflows.models import LoadedModel, load_base, with_tuned
 from mitosam.workflows.runs import Part, Run
 from mitosam.workflows.time_and_machine import now
 
@@ -48,7 +48,7 @@ def train_head(
 ) -> TrainingResult | None:
     """Train a head and put it into the run's `model.safetensors`; None if there is one already.
 
-    It reads the embeddings of `model`, by default those of the base model.
+    It reads the embeddings of `model`, by default of the one that `head.embedding_of` names.
 
     It begins with random weights, or with the head of the tuned model `start_from`, if that has
     one. A training that was killed goes on from its last validation and ends at the same weights.
@@ -68,7 +68,7 @@ def train_head(
     if read_tuned_info(run.tuned_weights).head is not None:
         return None
     started = time.monotonic()
-    model = model or load_base(run.settings)
+    model = model or model_for_head(run, start_from)
     head = (load_head(start_from) if start_from else None) or new_head(run, model)
     left = seconds_left - (time.monotonic() - started)
     result = train_pixel_network(
@@ -82,6 +82,19 @@ def train_head(
     add_head(run.tuned_weights, head.cpu())  # last: its presence means trained
     remove_checkpoint(run.head_checkpoint("head"))
     return result
+
+
+def model_for_head(
+    run: Run, start_from: Path | None = None, base: LoadedModel | None = None
+) -> LoadedModel:
+    """The model whose embeddings the head of a run with a tuned mask decoder reads.
+
+    `base` is its base model if that is loaded already; it becomes the tuned one.
+    """
+    base = base or load_base(run.settings)
+    tuned = with_tuned(base, run.tuned_weights, run.settings.cache)
+    begun = read_tuned_info(start_from).head if start_from else None
+    return seen_by_head(begun, tuned, run.settings)
 
 
 def seen_by_head(shape: HeadShape | None, model: LoadedModel, settings: RunSettings) -> LoadedModel:

@@ -90,7 +90,7 @@ def segment(
         What a process may take, about. Labels do not depend on it, nor on the workers.
     settings
         Of the model and its methods. The model is shown pixels of `data.common_pixel_nm`, by
-        default of the size that its training scaled to, if it did; labels are on the volume's own.
+        default of the size that it was trained on; labels are on the volume's own.
 
     A segmentation that was killed goes on where it stopped, and ends at the same labels, if it is
     started again in the same way.

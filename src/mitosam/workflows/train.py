@@ -14,8 +14,8 @@ from mitosam.ranks import current, join
 from mitosam.training.loop import TrainingResult
 from mitosam.workflows.curves import require_whole_curve
 from mitosam.workflows.decoder import train_decoder
-from mitosam.workflows.head import encode_sections, seen_by_head, train_head
-from mitosam.workflows.models import LoadedModel, load_base, with_tuned
+from mitosam.workflows.head import encode_sections, model_for_head, train_head
+from mitosam.workflows.models import LoadedModel, load_base
 from mitosam.workflows.runs import Run
 
 DECODER_SHARE = 0.4
@@ -85,9 +85,7 @@ def _train(
         )
     if not with_head:
         return TrainedParts(decoder=decoder, head=None)
-    tuned = with_tuned(model, run.tuned_weights, run.settings.cache)
-    begun = read_tuned_info(start_from).head if start_from else None
-    model = seen_by_head(begun, tuned, run.settings)
+    model = model_for_head(run, start_from, model)
     encode_sections(run, model, ("train", "validation"), progress)
     left = seconds_left - (time.monotonic() - started)
     head = ranks.led(

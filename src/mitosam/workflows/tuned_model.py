@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from mitosam.config import RunSettings, resolve_settings, validate_settings
 from mitosam.data.intensity import Normalisation
@@ -85,8 +87,24 @@ def settings_of(info: TunedInfo) -> RunSettings:
 
 
 def trained_pixel_nm(usable: UsableModel) -> float | None:
-    """The pixel size that all sections were scaled to for a model's training; None if none was."""
-    return settings_of(usable.info).data.common_pixel_nm if usable.info else None
+    """The size of the pixels that a model was trained on, as far as its file says it."""
+    if usable.info is None:
+        return None
+    return usable.info.pixel_nm or settings_of(usable.info).data.common_pixel_nm
+
+
+def common_pixel_nm(voxel_sizes_nm: Iterable[tuple[float, ...] | None]) -> float | None:
+    """The pixel size of volumes that are about of one; None if they differ or one is unknown.
+
+    >>> common_pixel_nm([(30.0, 8.0, 8.0), (5.0, 8.2, 8.2)])
+    8.1
+    """
+    sizes = list(voxel_sizes_nm)
+    known = [size for size in sizes if size]
+    if not known or len(known) < len(sizes):
+        return None
+    pixel_nm = float(f"{fmean(nm for size in known for nm in size[1:]):.6g}")
+    return pixel_nm if all(is_pixel_of(size, pixel_nm) for size in known) else None
 
 
 def is_pixel_of(voxel_size_nm: tuple[float, ...], pixel_nm: float) -> bool:
@@ -95,7 +113,7 @@ def is_pixel_of(voxel_size_nm: tuple[float, ...], pixel_nm: float) -> bool:
 
 
 def pixel_size_remark(usable: UsableModel, voxel_size_nm: tuple[float, ...] | None) -> str:
-    """What to beware of where a model of scaled sections is given others; "" where nothing is."""
+    """What to beware of where a model is given pixels of another size; "" where nothing is."""
     trained_nm = trained_pixel_nm(usable)
     if trained_nm is None:
         return ""

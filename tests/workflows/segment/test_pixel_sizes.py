@@ -22,10 +22,12 @@ Z_NM, PIXEL_NM, _ = VOXEL_SIZE_NM
 HALF_NM = (Z_NM, PIXEL_NM / 2, PIXEL_NM / 2)
 
 
-@pytest.fixture(scope="module")
-def scaled_model(tmp_path_factory, base_model):
-    """A model whose sections were scaled to the pixel size of `images` for its training."""
+@pytest.fixture(scope="module", params=["scaled to it", "noted"])
+def scaled_model(tmp_path_factory, base_model, request):
+    """A model that was trained on pixels of the size of those of `images`."""
     path = tmp_path_factory.mktemp("tuned") / "model.safetensors"
+    if request.param == "noted":
+        return write_tuned(path, base_model, pixel_nm=PIXEL_NM)
     return write_tuned(path, base_model, trained_with=[f"data.common_pixel_nm={PIXEL_NM}"])
 
 
