@@ -28,6 +28,7 @@ class DiscAssistant:
     """
 
     model_name = "discs"
+    remark = ""
     origin = None
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ from mitosam.ui.session.opening import open_session, work_folder
 from mitosam.workflows.runs import Run
 from tests.models.tiny_detectors import write_owl
 from tests.tiny_runs import VOXEL_SIZE_NM, write_phantom
+from tests.tiny_segmenter import write_tuned
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,15 @@ def test_a_box_gives_the_trained_mask_and_sams_three(opened):
     candidates = view.snapshot().draft.candidates
     assert 1 <= len(candidates) <= 4
     assert all(one.score is not None for one in candidates)
+
+
+def test_a_volume_of_other_pixels_than_the_model_knows_is_remarked(opened, tmp_path, base_model):
+    pixel_nm = VOXEL_SIZE_NM[1]
+    other = write_tuned(tmp_path / "model.safetensors", base_model, pixel_nm=2 * pixel_nm)
+    said = opened(model=other).view(0).snapshot().message
+    assert f"trained on pixels of {2 * pixel_nm:g} nm, and these are of {pixel_nm:g} x" in said
+    same = write_tuned(tmp_path / "model.safetensors", base_model, pixel_nm=pixel_nm)
+    assert opened(model=same, out=tmp_path / "again").view(0).snapshot().message is None
 
 
 def test_the_automatic_method_proposes_what_segment_finds(opened):

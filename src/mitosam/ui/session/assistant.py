@@ -62,6 +62,11 @@ class Assistant(Protocol):
         ...
 
     @property
+    def remark(self) -> str:
+        """What to beware of with this model on this volume; "" where nothing is."""
+        ...
+
+    @property
     def origin(self) -> Origin:
         """Where a model that is taught begins."""
         ...

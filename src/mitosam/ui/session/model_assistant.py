@@ -21,7 +21,8 @@ from mitosam.ui.session.embedding import Embedder, SectionPrompter
 from mitosam.ui.session.model import SessionModel
 from mitosam.ui.session.reading import reader
 from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
-from mitosam.workflows.tuned_model import settings_of, tuned_weights
+from mitosam.workflows.tuned_model import pixel_size_remark, settings_of, tuned_weights
+from mitosam.workflows.voxel_sizes import VoxelSize
 from mitosam.workflows.words import AllInstances, look, understand
 
 
@@ -39,12 +40,14 @@ class ModelAssistant:
         settings: RunSettings,
         *,
         turns: EncoderTurns,
+        voxel_size_nm: VoxelSize | None = None,
         detector: TextDetector | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._detector = detector
         self._model = SessionModel.load(model, settings, turns)
         self._volume = volume
+        self._voxel_size_nm = voxel_size_nm
         self._normalisation = self._model.normalisation_for(volume)
         self._read = reader(volume, self._normalisation)
         tiles = SectionTiles(
@@ -62,6 +65,12 @@ class ModelAssistant:
     def model_name(self) -> str:
         """The model as the user named it, without the folders above it."""
         return Path(self._model.name).name
+
+    @property
+    def remark(self) -> str:
+        """That the model was trained on pixels of another size, where this volume's is known."""
+        size = self._voxel_size_nm
+        return pixel_size_remark(self._model.usable, size) if size else ""
 
     @property
     def origin(self) -> Origin:

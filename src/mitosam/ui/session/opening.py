@@ -70,7 +70,7 @@ def open_session(
     size = choose_voxel_size(volume, voxel_size_nm)
     folder = work_folder(images) if out is None else out
     settings = settings or resolve_settings()
-    assist = _assist_on(volume, settings, detector)
+    assist = _assist_on(volume, size, settings, detector)
     store = AnnotationStore(folder / LABELS, volume.shape_zyx)
     with _closed_on_error(store):
         _claim(store, folder, volume)
@@ -90,14 +90,19 @@ def open_session(
     return session
 
 
-def _assist_on(volume: Volume, settings: RunSettings, detector: Path | str | None) -> Assist:
+def _assist_on(
+    volume: Volume, size: VoxelSize | None, settings: RunSettings, detector: Path | str | None
+) -> Assist:
     """Any model by name at work on the volume; all take turns, and share the detector."""
     turns = EncoderTurns()
     device = choose_device(settings.model.device)
     words = None if detector is None else load_detector(detector, device=device)
 
     def assist(name: Path | str, changed: Callable[[], None]) -> ModelAssistant:
-        return ModelAssistant(name, volume, settings, turns=turns, detector=words, changed=changed)
+        return ModelAssistant(
+            name, volume, settings,
+            turns=turns, voxel_size_nm=size, detector=words, changed=changed,
+        )  # fmt: skip
 
     return assist
 

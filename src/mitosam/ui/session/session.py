@@ -86,6 +86,11 @@ class Session(Labelling):
         """The model that helps."""
         return self._assistant.model_name
 
+    @property
+    def remark(self) -> str:
+        """What to beware of with the model on this volume; "" where nothing is."""
+        return self._assistant.remark
+
     def embedded(self) -> frozenset[int]:
         """The sections on which prompts are answered at once."""
         return self._assistant.embedded()

@@ -50,7 +50,7 @@ class View:
         session.check_section(z)
         self.session = session
         self.z = z
-        self.message: str | None = None
+        self.message: str | None = session.remark or None
         self._selected: int | None = None
         self._outline = self._nothing()
         self._in_turn = threading.RLock()
