@@ -21,12 +21,12 @@ Fault = Callable[[Trial], list[Ended]]
 
 
 def count_writes(into: Path) -> None:
-    """Note in a file how often this process renames or flushes."""
+    """Note in a file how often this process renames, flushes and the like."""
     _at_write(lambda number: into.write_text(str(number)))
 
 
 def _at_write(act: Callable[[int], object]) -> None:
-    """Call `act` with the number of each rename or flush, before it happens."""
+    """Call `act` with the number of each rename, flush, removal and new folder, before it."""
     count = 0
 
     def wrap(name: str) -> None:
@@ -40,12 +40,12 @@ def _at_write(act: Callable[[int], object]) -> None:
 
         setattr(os, name, wrapped)
 
-    for name in ("replace", "rename", "fsync", "unlink"):
+    for name in ("replace", "rename", "fsync", "unlink", "mkdir"):
         wrap(name)
 
 
 def kill_at_write(trial: Trial) -> list[Ended]:
-    """SIGKILL just before the n-th rename, flush or removal of a file."""
+    """SIGKILL just before the n-th rename, flush or removal of a file, or new folder."""
     last = trial.rng.randint(1, max(trial.num_writes, 1))
     trial.notes.append(f"before write {last} of {trial.num_writes}")
 

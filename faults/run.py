@@ -2,6 +2,7 @@
 
 make faults                                        220 faults
 python -m faults.run --count 20 --stage train      to look at one stage
+python -m faults.run --kind "full disk"            one kind of fault alone
 python -m faults.run --minutes 40                  as many as these allow
 python -m faults.run --seed 7 --only 31            to see fault 31 of that seed again
 
@@ -109,7 +110,8 @@ class Harness:
 
     def run(self, count: int, only: int | None) -> Iterator[Outcome]:
         """So many faults, or one of them again."""
-        deck = [stage for stage in self._stages for _ in range(WEIGHTS.get(stage.name, 4))]
+        able = [stage for stage in self._stages if any(self._suits(stage, one) for one in KINDS)]
+        deck = [stage for stage in able for _ in range(WEIGHTS.get(stage.name, 4))]
         for number in range(count):
             rng = Random(f"{self._seed} {number}")
             stage = rng.choice(deck)
@@ -256,6 +258,8 @@ def main() -> None:
     _import_everything()
     if not _may_mount():
         KINDS.pop("full disk")
+    for kind in KINDS.keys() - set(asked.kind or KINDS):
+        KINDS.pop(kind)
     chosen = [stage for stage in stages() if stage.name in asked.stage] if asked.stage else stages()
     found: list[Outcome] = []
     asked.out.parent.mkdir(parents=True, exist_ok=True)
@@ -328,6 +332,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int)
     parser.add_argument("--stage", nargs="*", default=[])
+    parser.add_argument("--kind", nargs="*", default=[], choices=KINDS)
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after these")
     parser.add_argument("--nice", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("build/faults.jsonl"))

@@ -40,7 +40,7 @@ class Trial:
         self.seconds = seconds
         """What it takes undisturbed."""
         self.num_writes = num_writes
-        """How often it renames or flushes a file."""
+        """How often it renames, flushes or removes a file, or makes a folder."""
         self.num_bytes = num_bytes
         """How much more is on the disk at its end."""
         self.signs = signs

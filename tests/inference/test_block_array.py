@@ -57,6 +57,11 @@ def test_an_array_whose_metadata_are_damaged_is_begun_anew(folder, text):
     assert opened(folder).missing() == [0, 1]
 
 
+def test_an_array_that_a_stop_left_without_metadata_is_begun_anew(folder):
+    (folder / "array.zarr" / "zarr.json").unlink()
+    assert opened(folder).missing() == [0, 1]
+
+
 def test_an_array_of_another_kind_is_begun_anew(folder):
     assert opened(folder, np.uint32).missing() == [0, 1]
 

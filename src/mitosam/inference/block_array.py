@@ -158,7 +158,7 @@ class BlockArray:
         try:
             return self._checked(path)
         except OPEN_ERRORS as error:
-            if not begin or isinstance(error.__cause__, OSError):
+            if not begin or _is_of_disk(error.__cause__):
                 raise DamagedFileError(
                     f"{path} cannot be opened ({error}); if its disk is there, run again"
                 ) from error
@@ -200,6 +200,11 @@ class BlockArray:
                 fill_value=0,
                 attributes={"block_zyx": list(self.grid.block_zyx)},
             )
+
+
+def _is_of_disk(cause: BaseException | None) -> bool:
+    """Whether a disk failed, rather than that a file was missing, which a stop may have caused."""
+    return isinstance(cause, OSError) and not isinstance(cause, OPEN_ERRORS)
 
 
 def begun_grid(folder: Path) -> BlockGrid | None:
