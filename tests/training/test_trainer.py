@@ -111,13 +111,30 @@ def test_training_fits_what_it_sees(tmp_path):
 
 
 def test_without_averaging_the_saved_weights_are_the_trained_ones(tmp_path):
-    plain = SETTINGS.model_copy(update={"ema_decay": 0.0})
+    plain = SETTINGS.model_copy(update={"ema_decay": 0.0, "base_share": 0.0})
     trainer = make_trainer(plain)
     trainer.step(0, 0.5)
     for mean, live in zip(
         trainer._state.averaged.parameters(), trainer._live.parameters(), strict=True
     ):
         assert torch.equal(mean, live)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_what_is_saved_holds_a_share_of_what_training_began_with(ema_decay):
+    def saved(base_share):
+        settings = SETTINGS.model_copy(update={"ema_decay": ema_decay, "base_share": base_share})
+        trainer = make_trainer(settings)
+        begun = {name: one.clone() for name, one in trainer._live.named_parameters()}
+        for step in range(3):
+            trainer.step(step, 0.5)
+        return begun, dict(trainer._state.averaged.named_parameters())
+
+    begun, plain = saved(0.0)
+    _, blended = saved(0.25)
+    assert any(not torch.equal(begun[name], plain[name]) for name in plain)
+    for name, one in blended.items():
+        torch.testing.assert_close(one, 0.25 * begun[name] + 0.75 * plain[name])
 
 
 def test_a_bigger_batch_is_the_mean_over_its_prompts():

@@ -70,10 +70,21 @@ class TrainingLoop(ABC):
     """What the progress bar says."""
 
     def __init__(
-        self, network: nn.Module, settings: LoopSettings, precision: Precision = "fp32"
+        self,
+        network: nn.Module,
+        settings: LoopSettings,
+        precision: Precision = "fp32",
+        *,
+        base_share: float = 0.0,
     ) -> None:
         self._live = network
         self._loop = settings
+        self._base_share = base_share
+        self._begun = (
+            {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+            if base_share
+            else {}
+        )
         self._ranks = current()
         # fp16 has no small numbers: gradients are computed of a multiple of the loss.
         device = next((one.device for one in network.parameters()), torch.device("cpu"))
@@ -196,7 +207,10 @@ class TrainingLoop(ABC):
         mean, live = self._state.averaged.state_dict(), self._live.state_dict()
         for name, tensor in mean.items():
             if tensor.is_floating_point():
-                tensor.lerp_(live[name], 1 - decay)
+                now = live[name]
+                if self._begun:
+                    now = now.lerp(self._begun[name], self._base_share)
+                tensor.lerp_(now, 1 - decay)
             else:
                 tensor.copy_(live[name])  # BatchNorm counts its batches
 

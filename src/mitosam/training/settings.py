@@ -102,6 +102,10 @@ class TrainingSettings(BaseModel):
     """Learning rate over time: constant, or a short warm-up and then half a cosine down to 0."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the running average of the weights that is validated and saved; 0 for none."""
+    base_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the weights that training began with in those that are validated and saved. It costs
+    little where the model was trained and keeps much of what it could do elsewhere (WiSE-FT,
+    Wortsman et al. 2022); 0 for none."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     validations: int = Field(default=6, ge=1)

@@ -85,7 +85,7 @@ class Trainer(TrainingLoop):
         self._sampler = PromptSampler(
             settings, input_px=model.input_px, low_res_px=model.low_res_px
         )
-        super().__init__(parts.trained, settings, model.precision)
+        super().__init__(parts.trained, settings, model.precision, base_share=settings.base_share)
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """The image encoder's parameters learn at their own rate."""
