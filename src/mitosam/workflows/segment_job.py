@@ -19,7 +19,7 @@ from mitosam.data.intensity import (
     measure_normalisation,
     read_normalised_box,
 )
-from mitosam.data.resampling import Resampling, images_at_pixel
+from mitosam.data.resampling import Resampling
 from mitosam.data.spacing import section_spacing_px
 from mitosam.geometry import Box
 from mitosam.inference.blocks import BlockGrid
@@ -37,10 +37,9 @@ from mitosam.workflows.calibrate import z_radius
 from mitosam.workflows.tuned_model import (
     UsableModel,
     described_pixel,
-    is_pixel_of,
+    in_trained_pixels,
     load_tuned_model,
     pixel_size_remark,
-    trained_pixel_nm,
 )
 from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
@@ -177,7 +176,9 @@ class Order:
                 f"{volume.name} has no voxel size, so sizes are in px and voxels; "
                 "pass --voxel-size z,y,x (nm) for µm"
             )
-        seen = self._seen(volume, size, usable, progress)
+        seen = in_trained_pixels(volume, usable, size, self.settings.data.common_pixel_nm)
+        if size is None and seen is volume and (remark := pixel_size_remark(usable, size)):
+            progress.say(remark)
         job = Job(
             volume=volume,
             seen=seen,
@@ -194,19 +195,6 @@ class Order:
             progress.say(WORTH)
             return _suited_to_volume(job)
         return job
-
-    def _seen(
-        self, volume: Volume, size: VoxelSize | None, usable: UsableModel, progress: Progress
-    ) -> Volume:
-        """The volume in the pixels that the model is to be shown."""
-        asked_nm = self.settings.data.common_pixel_nm
-        pixel_nm = asked_nm or trained_pixel_nm(usable)
-        if pixel_nm is None or (size and is_pixel_of(size, pixel_nm)):
-            return volume
-        if size is None and asked_nm is None:
-            progress.say(pixel_size_remark(usable, size))
-            return volume
-        return images_at_pixel(volume, pixel_nm, size)
 
     def is_shipped(self, method: Method) -> bool:
         """Whether the head is the one that knows made-up volumes alone."""

@@ -11,9 +11,11 @@ from statistics import fmean
 
 from mitosam.config import RunSettings, resolve_settings, validate_settings
 from mitosam.data.intensity import Normalisation
+from mitosam.data.resampling import images_at_pixel
 from mitosam.data.settings import DataSettings
 from mitosam.errors import InputNotFoundError, ModelError, SettingsError
 from mitosam.inference.predictor import Predictor
+from mitosam.io.volume import Volume
 from mitosam.models.input_size import resize_input
 from mitosam.models.load import EMBEDDED, load_model
 from mitosam.models.promptable import Promptable
@@ -126,6 +128,27 @@ def pixel_size_remark(usable: UsableModel, voxel_size_nm: tuple[float, ...] | No
         f"{described_pixel(voxel_size_nm)} nm; "
         "scale the images to that size for the results it was scored with"
     )
+
+
+def in_trained_pixels(
+    volume: Volume,
+    usable: UsableModel,
+    voxel_size_nm: tuple[float, float, float] | None,
+    asked_nm: float | None = None,
+) -> Volume:
+    """The volume in pixels of `asked_nm`, or of the size the model was trained on if all is known.
+
+    Raises
+    ------
+    InputError
+        They are asked for and the voxel size is unknown, or it makes no sense with them.
+    """
+    pixel_nm = asked_nm or trained_pixel_nm(usable)
+    if pixel_nm is None or (voxel_size_nm and is_pixel_of(voxel_size_nm, pixel_nm)):
+        return volume
+    if voxel_size_nm is None and asked_nm is None:
+        return volume
+    return images_at_pixel(volume, pixel_nm, voxel_size_nm)
 
 
 def described_pixel(voxel_size_nm: tuple[float, ...]) -> str:

@@ -56,6 +56,25 @@ def test_a_volume_of_other_pixels_than_the_model_knows_is_remarked(opened, tmp_p
     assert opened(model=same, out=tmp_path / "again").view(0).snapshot().message is None
 
 
+def test_the_automatic_method_is_shown_the_pixels_the_model_knows(
+    opened, files, tmp_path, base_model
+):
+    z_nm, pixel_nm, _ = VOXEL_SIZE_NM
+    model = write_tuned(tmp_path / "model.safetensors", base_model, pixel_nm=pixel_nm)
+    finer = tmp_path / "finer.tif"
+    stack = tifffile.imread(files.images).repeat(2, axis=1).repeat(2, axis=2)
+    write_stack_tiff(finer, stack, (z_nm, pixel_nm / 2, pixel_nm / 2))
+    found = []
+    for images in (files.images, finer):
+        session = opened(images=images, model=model, out=tmp_path / f"{images.stem}.work")
+        session.segment(range(0, 3))
+        assert session.wait("segment", 60)
+        found.append([session.labels(z) for z in range(3)])
+    for one, four in zip(*found, strict=True):
+        assert one.any()
+        assert np.array_equal(one.repeat(2, axis=0).repeat(2, axis=1), four)
+
+
 def test_the_automatic_method_proposes_what_segment_finds(opened):
     session = opened()
     session.segment(range(0, 3))

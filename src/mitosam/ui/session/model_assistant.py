@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from mitosam.config import RunSettings
+from mitosam.data.resampling import resample_labels
 from mitosam.geometry import Window
 from mitosam.io.volume import Volume
 from mitosam.models.detections import Detections, TextDetector
@@ -21,7 +22,12 @@ from mitosam.ui.session.embedding import Embedder, SectionPrompter
 from mitosam.ui.session.model import SessionModel
 from mitosam.ui.session.reading import reader
 from mitosam.ui.session.tiles import EncoderTurns, SectionTiles
-from mitosam.workflows.tuned_model import pixel_size_remark, settings_of, tuned_weights
+from mitosam.workflows.tuned_model import (
+    in_trained_pixels,
+    pixel_size_remark,
+    settings_of,
+    tuned_weights,
+)
 from mitosam.workflows.voxel_sizes import VoxelSize
 from mitosam.workflows.words import AllInstances, look, understand
 
@@ -106,14 +112,18 @@ class ModelAssistant:
     def segment(self, sections: range, method: str, progress: Progress = SILENT) -> FoundObjects:
         """All objects of some consecutive sections, by the automatic method."""
         segmenter = self._model.segmenter
-        return segment_sections(
+        seen = in_trained_pixels(self._volume, self._model.usable, self._voxel_size_nm)
+        found = segment_sections(
             segmenter,
-            self._read,
-            self._volume.shape_zyx,
+            reader(seen, self._normalisation),
+            seen.shape_zyx,
             sections,
             segmenter.choose(method),  # type: ignore[arg-type]  # checked there
             progress,
         )
+        own_yx = self._volume.shape_zyx[1:]
+        labels = {z: resample_labels(one, own_yx) for z, one in found.labels.items()}
+        return replace(found, labels=labels)
 
     def ask(self, text: str, z: int) -> FoundObjects:
         """All objects of a section that a word names."""
