@@ -83,7 +83,8 @@ def test_methods_and_rival_are_chosen_by_name(mitosam, run):
         (["--automatic", "--methods", ""], "methods must be some of head, prompted, grid"),
         (["--automatic", "--rival", "sam"], "rival must be one of unet, none, got 'sam'"),
         (["--automatic", "--set", "evaluation.objects=patch"], "--automatic takes none"),
-        (["--automatic", "--sections", "2"], "--sections chooses among those of --images"),
+        (["--automatic", "--sections", "2"], "--sections is for the volume of --images"),
+        (["--voxel-size", "5,5,5"], "--voxel-size is for the volume of --images"),
         (["--automatic", "--images", "x.tif"], "--images and --masks go together"),
     ],
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from mitosam import __version__
 from mitosam.config import RunSettings, resolve_settings
@@ -18,7 +19,7 @@ from mitosam.workflows.report import report
 from mitosam.workflows.runs import Run
 from mitosam.workflows.transfer import transfer
 from tests.models.tiny_models import make_transformers_sam
-from tests.tiny_runs import contents, write_phantom
+from tests.tiny_runs import VOXEL_SIZE_NM, Remembered, contents, write_phantom
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,29 @@ def test_a_tuned_model_is_scored_on_a_volume_it_was_not_trained_on(
     assert {"base", "tuned"} <= {score.method for score in evaluation.scores}
     assert report(run, evaluation).exists()
     assert contents(finished.run.folder) == before
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_another_volume_is_scored_in_the_pixels_the_model_was_trained_on(
+    tmp_path, finished, other, in_file
+):
+    z_nm, pixel_nm, _ = VOXEL_SIZE_NM
+    half = (z_nm, pixel_nm / 2, pixel_nm / 2)
+    paths = tmp_path / "images.tif", tmp_path / "masks.tif"
+    for path, source in zip(paths, (other.images, other.masks), strict=True):
+        stack = tifffile.imread(source).repeat(2, axis=1).repeat(2, axis=2)
+        write_stack_tiff(path, stack, half if in_file else None)
+    plain = transfer(finished.run.folder, other.images, other.masks, tmp_path / "plain")
+    said = Remembered()
+    given = None if in_file else half
+    run = transfer(
+        finished.run.folder, *paths, tmp_path / "out", voxel_size_nm=given, progress=said
+    )
+    assert any("scored on pixels of 10 nm" in one for one in said.said)
+    (volume,), (expected,) = ([part.volume for part in one.parts()] for one in (run, plain))
+    assert volume.voxel_size_nm == pytest.approx(VOXEL_SIZE_NM)
+    assert np.array_equal(volume.images, expected.images)
+    assert np.array_equal(volume.labels, expected.labels)
 
 
 def test_only_a_tuned_model_is_transferred_and_only_the_evaluation_changes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from mitosam.workflows.runs import Run
 
 DEFAULT_METHODS, DEFAULT_RIVAL = "head,prompted", "unet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Other:
+    """What was said of another volume to score on, or of several in a manifest."""
+
+    images: Place | None
+    masks: Place | None
+    sections: str | None
+    voxel_size: str | None
+    allow_outside: bool
 
 
 @app.command()
@@ -75,6 +87,7 @@ def evaluate(
     sections: Annotated[
         str | None, typer.Option(help="Sections of that volume, counted from 1; all if not given.")
     ] = None,
+    voxel_size: opt.VoxelSize = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write a new run, with --set, --images or --automatic."),
@@ -91,11 +104,19 @@ def evaluate(
     With --clicks 7, each mask is corrected by up to 7 clicks into its largest mistake, and
     clicks.csv says what each click bought; `mitosam report` draws it.
 
-    With --images and --masks, a model is scored on a volume that it was not trained on.
+    With --images and --masks, a model is scored on a volume that it was not trained on, in pixels
+    of the size that it was trained on where the voxel size is known.
 
     Example: mitosam evaluate run --images other.tif --masks other_masks.tif --out run-on-other
     """
-    _check_images(images, masks, sections, allow_outside=allow_outside)
+    other = _Other(
+        images=images,
+        masks=masks,
+        sections=sections,
+        voxel_size=voxel_size,
+        allow_outside=allow_outside,
+    )
+    _check_other(other)
     if not automatic and (methods is not None or rival is not None):
         name = "--rival" if methods is None else "--methods"
         raise SettingsError(f"{name} says how to score without prompts; it needs --automatic")
@@ -109,9 +130,7 @@ def evaluate(
         from mitosam.workflows.evaluate_automatic import check_automatic
 
         check_automatic(run, chosen, rival or DEFAULT_RIVAL)  # before a new run is written
-    opened = _run_to_score(
-        run, images, masks, sections, out, set_ or [], allow_outside=allow_outside
-    )
+    opened = _run_to_score(run, other, out, set_ or [])
     if automatic:
         _evaluate_automatic(opened, chosen, rival or DEFAULT_RIVAL)
     else:
@@ -149,57 +168,54 @@ def _evaluate_automatic(opened: Run, methods: list[str], rival: str) -> None:
     typer.echo(str(opened.folder / PAGE))
 
 
-def _check_images(
-    images: Path | None, masks: Path | None, sections: str | None, *, allow_outside: bool
-) -> None:
+def _check_other(other: _Other) -> None:
     """Raise what does not fit together in what names another volume, or several."""
     from mitosam.data.manifest import is_manifest
 
-    if images and is_manifest(images):
-        if masks or sections:
+    if other.images and is_manifest(other.images):
+        if other.masks or other.sections or other.voxel_size:
             raise SettingsError(
-                f"{images} is a manifest, which names masks and sections; leave out --masks and "
-                "--sections"
+                f"{other.images} is a manifest, which names masks, sections and voxel sizes; leave "
+                "out --masks, --sections and --voxel-size"
             )
         return
-    if allow_outside:
+    if other.allow_outside:
         raise SettingsError("--allow-outside is for a manifest, and --images names none")
-    if (images is None) != (masks is None):
+    if (other.images is None) != (other.masks is None):
         raise SettingsError("--images and --masks go together, got only one of them")
-    if sections and images is None:
-        raise SettingsError("--sections chooses among those of --images, which is not given")
+    for name, given in (("--sections", other.sections), ("--voxel-size", other.voxel_size)):
+        if given and other.images is None:
+            raise SettingsError(f"{name} is for the volume of --images, which is not given")
 
 
-def _run_to_score(
-    run: Path,
-    images: Place | None,
-    masks: Place | None,
-    sections: str | None,
-    out: Path | None,
-    overrides: list[str],
-    *,
-    allow_outside: bool,
-) -> Run:
+def _run_to_score(run: Path, other: _Other, out: Path | None, overrides: list[str]) -> Run:
     from mitosam.config import override_settings
     from mitosam.data.manifest import is_manifest
     from mitosam.workflows.runs import Run
     from mitosam.workflows.transfer import transfer, transfer_dataset
 
-    if images:
+    if other.images:
         if out is None:
             raise SettingsError("another volume's scores need a folder of their own: --out")
-        if is_manifest(images):
+        if is_manifest(other.images):
             return transfer_dataset(
                 run,
-                images,
+                other.images,
                 out,
-                allow_outside=allow_outside,
+                allow_outside=other.allow_outside,
                 overrides=overrides,
                 progress=progress,
             )
-        assert masks is not None, "_check_images() saw to that"
+        assert other.masks is not None, "_check_other() saw to that"
         return transfer(
-            run, images, masks, out, sections=sections, overrides=overrides, progress=progress
+            run,
+            other.images,
+            other.masks,
+            out,
+            sections=other.sections,
+            voxel_size_nm=opt.parse_voxel_size(other.voxel_size),
+            overrides=overrides,
+            progress=progress,
         )
     opened = Run.open(run)
     if overrides and not out:

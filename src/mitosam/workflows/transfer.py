@@ -20,7 +20,13 @@ from mitosam.workflows.datasets import prepare_dataset
 from mitosam.workflows.prepare import Sources, at_pixel_size, open_pair, record_parts
 from mitosam.workflows.rival import copy_rival
 from mitosam.workflows.runs import Run, new_run, require_same_training
-from mitosam.workflows.tuned_model import settings_of, tuned_weights
+from mitosam.workflows.tuned_model import (
+    described_pixel,
+    is_pixel_of,
+    settings_of,
+    tuned_weights,
+)
+from mitosam.workflows.voxel_sizes import VoxelSize, choose_voxel_size
 
 
 def transfer(
@@ -30,10 +36,13 @@ def transfer(
     out: Path,
     *,
     sections: str | None = None,
+    voxel_size_nm: VoxelSize | None = None,
     overrides: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Run:
     """A new run in `out` that holds a tuned model and another volume, ready for `evaluate`.
+
+    The volume is scaled to the size of pixels that the model was trained on, where both are known.
 
     The U-Net that was trained beside the model comes with it, for `evaluate_automatic`.
 
@@ -45,25 +54,30 @@ def transfer(
         A trained run, or its `model.safetensors`.
     sections
         Sections to score, counted from 1, as "15-20"; all where they are not given.
+    voxel_size_nm
+        Size z, y, x where the files have none.
 
     Raises
     ------
     SettingsError
-        `model` is no tuned model, or more than the evaluation is overridden.
+        `model` is no tuned model, more than the evaluation is overridden, or the voxel size
+        contradicts the file's.
     """
     tuned = _read_tuned(model, overrides)
     opened = open_pair(images, masks)
     split = _only(sections, len(opened[0]))
     progress.say(opened[2].describe())
-    with new_run(out, tuned.settings) as run:
-        scaled, voxel_size_nm = at_pixel_size(opened, tuned.settings, None)
+    size = choose_voxel_size(opened[0], voxel_size_nm) or opened[1].voxel_size_nm
+    settings = _in_trained_pixels(tuned, size, progress)
+    with new_run(out, settings) as run:
+        scaled, size = at_pixel_size(opened, settings, size)
         volume = prepare_volume(
             scaled[0],
             scaled[1],
             run.prepared_folder / "volume",
             pairing=scaled[2],
             normalisation=adopt_normalisation(tuned.normalisation, scaled[0]),
-            voxel_size_nm=voxel_size_nm,
+            voxel_size_nm=size,
             progress=progress,
         )
         _bring_model(run, model, tuned)
@@ -130,6 +144,19 @@ def _read_tuned(model: Path | str, overrides: Sequence[str]) -> _Tuned:
     settings = override_settings(trained, overrides)
     require_same_training(trained, settings)
     return _Tuned(weights=weights, info=info, settings=settings)
+
+
+def _in_trained_pixels(tuned: _Tuned, size: VoxelSize | None, progress: Progress) -> RunSettings:
+    """The model's settings, and the size of its pixels where the volume has others."""
+    data, trained_nm = tuned.settings.data, tuned.info.pixel_nm
+    if data.common_pixel_nm or not trained_nm or not size or is_pixel_of(size, trained_nm):
+        return tuned.settings
+    progress.say(
+        f"scored on pixels of {trained_nm:g} nm, which the model was trained on; "
+        f"the volume's are of {described_pixel(size)} nm"
+    )
+    scaled = data.model_copy(update={"common_pixel_nm": trained_nm})
+    return tuned.settings.model_copy(update={"data": scaled})
 
 
 def _bring_model(run: Run, model: Path | str, tuned: _Tuned) -> None:
