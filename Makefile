@@ -74,7 +74,7 @@ results: $(ENV) ## docs/results from the real data in DATA=../shared/data (hours
 bench: $(ENV) ## time and memory of the naive recipe against ours
 	$(BIN)/python -m benchmarks.run
 
-faults: $(ENV) ## kill, fill, damage and lose on purpose: nothing wrong may come of it (about an hour)
+faults: $(ENV) ## kill, fill, damage and lose on purpose: nothing wrong may come of it (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m faults.run
 
 docs: $(ENV) ## write docs/settings.md and docs/cli.md anew from the code
