@@ -12,6 +12,7 @@ from mitosam.models.tuned import read_tuned_info
 from mitosam.models.weight_files import read_weights
 from mitosam.workflows.prepare import Sources
 from mitosam.workflows.teach import split_of, teach, teaching_settings
+from mitosam.workflows.tuned_model import settings_of
 from tests.tiny_runs import short_settings, write_model, write_stacks
 from tests.tiny_segmenter import write_tuned
 
@@ -52,6 +53,7 @@ def test_a_base_model_is_taught_from_the_start(tmp_path, base_model, sources):
     info = read_tuned_info(run.tuned_weights)
     assert info.head is not None
     assert info.automatic_json  # chosen on the last section
+    assert settings_of(info).training.base_share == 0  # it is for this volume alone
 
 
 @pytest.mark.parametrize("num_sections", [1, 2])

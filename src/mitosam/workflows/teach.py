@@ -61,13 +61,13 @@ def teach(
 
 
 def _quick(settings: TeachingSettings, *, from_base: bool) -> tuple[str, ...]:
-    """Settings of training and head that let a user wait for it."""
+    """Settings of training and head that let a user wait for it, for this volume alone."""
     steps = settings.steps_from_base if from_base else settings.steps
     head_steps = settings.head_steps_from_base if from_base else settings.head_steps
     common = (
         *("training.epochs=1", f"training.min_steps={steps}", "training.validations=3"),
         *(f"training.min_views={settings.views}", f"head.steps={head_steps}"),
-        *("head.validations=3", 'head.rival="none"'),
+        *("head.validations=3", 'head.rival="none"', "training.base_share=0"),
         f"training.parts={json.dumps(settings.parts)}",
     )
     if from_base:
