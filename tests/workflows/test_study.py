@@ -206,6 +206,15 @@ def test_a_changed_study_is_told_by_what_changed(study):
     ]
 
 
+def test_a_setting_that_is_new_and_changes_what_was_done_is_told(study):
+    after = study(HEAD + RATES).facts()
+    before = {**after, "base": {**after["base"]}}
+    del before["base"]["training.base_share"]
+    assert changed_facts(before, after) == ["base.training.base_share: 0.0 -> 0.2"]
+    after["base"]["training.base_share"] = 0.0
+    assert changed_facts(before, after) == []
+
+
 def test_a_setting_that_is_new_had_its_default_before(study):
     after = study(HEAD + RATES).facts()
     before = {**after, "base": {k: v for k, v in after["base"].items() if k != "data.tile_px"}}

@@ -23,6 +23,8 @@ from mitosam.workflows.study_file import (
 )
 
 BASE = "base"
+_EARLIER = {"base.training.base_share": 0.0, "base.head.embedding_of": "tuned"}
+"""What was done before there were these settings, where it is not their default."""
 # What a level must not set, and why.
 _KEPT = {
     "seed": "the study's seeds say it",
@@ -239,10 +241,10 @@ def _names(factor: FactorFile) -> set[str]:
 def changed_facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What differs between two studies, as "name: before -> after".
 
-    A setting that mitosam did not have before had its default.
+    A setting that mitosam did not have before had its default, or was as `_EARLIER` says.
     """
     defaults = {f"base.{name}": value for name, value in _flat(RunSettings()).items()}
-    old, new = (defaults | flat_settings(facts) for facts in (before, after))
+    old, new = defaults | _EARLIER | flat_settings(before), defaults | flat_settings(after)
     return [
         f"{name}: {old.get(name, 'not there')} -> {new.get(name, 'not there')}"
         for name in dict.fromkeys([*old, *new])
